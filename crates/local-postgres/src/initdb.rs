@@ -1,0 +1,76 @@
+//! Creating a data directory.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::Doing as _;
+use crate::home::Home;
+use crate::log_file::LogFile;
+use crate::{Installation, StartError, process};
+
+/// It takes about a second on a laptop, and some tens of seconds on the slowest disks.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The major version that wrote the data, or `None` where there are none.
+pub(crate) fn version_of(data: &Path) -> Result<Option<String>, StartError> {
+    let file = data.join("PG_VERSION");
+    match fs::read_to_string(&file) {
+        Ok(version) => Ok(Some(version.trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StartError::Io {
+            action: "read",
+            path: file,
+            source,
+        }),
+    }
+}
+
+/// Creates the data directory, or leaves none: it is made beside its place and moved there when it is complete.
+///
+/// The encoding is UTF-8. The locale is C, which every system has and which sorts alike everywhere. Whoever can enter the
+/// socket's directory is let in without password as any role.
+pub(crate) fn run(
+    installation: &Installation,
+    home: &Home,
+    log: &LogFile,
+    user: &str,
+) -> Result<(), StartError> {
+    let unfinished = home.unfinished_data();
+    remove(&unfinished)?;
+    let mut command = home.account.command(&installation.bin().join("initdb"));
+    command
+        .current_dir(home.root())
+        .arg("--pgdata")
+        .arg(&unfinished)
+        .args(["--username", user])
+        .args([
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--data-checksums",
+            "--no-instructions",
+        ]);
+    process::run(command, log, LIMIT).map_err(|reason| StartError::Initdb {
+        reason,
+        log: log.tail(),
+    })?;
+    let data = home.data();
+    fs::rename(&unfinished, &data).doing("move", &unfinished)?;
+    File::open(home.root())
+        .and_then(|root| root.sync_all())
+        .doing("write", home.root())
+}
+
+/// Deletes a directory with all that is in it, if it exists.
+pub(crate) fn remove(directory: &Path) -> Result<(), StartError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
+            action: "remove",
+            path: directory.to_owned(),
+            source: error,
+        }),
+        _ => Ok(()),
+    }
+}
