@@ -1,0 +1,200 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::action::state::RetryReason;
+use crate::action::{ActionError, ActionTypeName, Grant, LeaseRef, NewEvent, Outcome, Sequence};
+use crate::error::StoreError;
+use crate::id::ActionId;
+
+/// Which actions a performer can take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// Of these types.
+    pub types: Vec<ActionTypeName>,
+    /// At most so many.
+    pub max: usize,
+    /// Who takes them, for people who look.
+    pub worker: String,
+    /// For how long, unless renewed; `None` is what the type says.
+    pub lease: Option<Duration>,
+}
+
+/// Output or progress that a performer reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// By which right.
+    pub lease: LeaseRef,
+    /// The position of the first event: the same position twice is written once.
+    pub from_seq: Sequence,
+    /// What to write; at least one.
+    pub events: Vec<NewEvent>,
+}
+
+/// What came of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Written now, or when it was sent before.
+    Written {
+        /// The position of the next event.
+        next_seq: Sequence,
+        /// Whether somebody has asked to cancel the action.
+        cancel_requested: bool,
+    },
+    /// `from_seq` is not where the log goes on. Nothing was written.
+    OutOfOrder {
+        /// The position of the next event.
+        next_seq: Sequence,
+    },
+    /// The lease is lost. Nothing was written.
+    Lost,
+}
+
+/// The end of an action, with the last events before `done`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finish {
+    /// By which right.
+    pub lease: LeaseRef,
+    /// The position of the first event, where the performer counts; else after whatever is stored.
+    pub from_seq: Option<Sequence>,
+    /// What comes before `done`; may be empty. `done` itself is added.
+    pub events: Vec<NewEvent>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What came of a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// It is over now; the position of `done`.
+    Finished(Sequence),
+    /// The same holder had finished it before. Nothing was written.
+    Repeated,
+    /// The lease is lost, or `from_seq` was wrong. Nothing was written.
+    Lost,
+}
+
+/// An attempt that failed, and may be followed by another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requeue {
+    /// By which right.
+    pub lease: LeaseRef,
+    /// How long to wait before the next attempt.
+    pub pause: Duration,
+    /// Why.
+    pub reason: RetryReason,
+    /// What went wrong.
+    pub error: Option<ActionError>,
+}
+
+/// What came of a requeue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requeued {
+    /// It waits for its next attempt.
+    Requeued,
+    /// No attempt is left, or somebody has asked to cancel it: the holder is to finish it. Nothing was written.
+    MustFinish {
+        /// Whether somebody has asked to cancel it.
+        cancel_requested: bool,
+    },
+    /// The lease is lost. Nothing was written.
+    Lost,
+}
+
+/// What came of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// It is back in the queue, its attempt unused; or it is cancelled, if that was asked for.
+    Released,
+    /// The lease is lost. Nothing was written.
+    Lost,
+}
+
+/// What came of a heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeartbeatVerdict {
+    /// Renewed.
+    Held {
+        /// Until when.
+        expires_at: DateTime<Utc>,
+        /// Whether somebody has asked to cancel the action.
+        cancel_requested: bool,
+    },
+    /// The lease is lost.
+    Lost,
+}
+
+/// An action that was taken from a performer that is silent or too slow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// Which.
+    pub action_id: ActionId,
+    /// What it performs.
+    pub action_type: ActionTypeName,
+    /// What became of it.
+    pub verdict: RescueVerdict,
+}
+
+/// What became of a rescued action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RescueVerdict {
+    /// It is in the queue again.
+    Requeued,
+    /// No attempt was left.
+    Failed,
+    /// Somebody had asked to cancel it.
+    Cancelled,
+}
+
+/// What came of looking for actions whose time has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promoted {
+    /// How many are queued now.
+    pub count: usize,
+    /// In what time the next one is due, by the database's clock.
+    pub next_due_in: Option<Duration>,
+}
+
+/// Keeps the right to perform: the performer's side of the action log.
+///
+/// Every write says its lease in its `WHERE` and hits one row, or changes nothing; each commits together with the
+/// event that records it. Methods that take several answer one verdict each, in the order asked, and one bad item
+/// does not fail its neighbours. No two items of one call are for the same action. Times are the database's.
+#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Grants leases on waiting actions, the first in line first, each with its `started` event. No action is ever
+    /// granted to two at a time.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError>;
+
+    /// Renews leases by `lease` from now.
+    async fn heartbeat(
+        &self,
+        leases: &[LeaseRef],
+        lease: Duration,
+    ) -> Result<Vec<HeartbeatVerdict>, StoreError>;
+
+    /// Writes output and progress, and renews the leases by `lease` from now.
+    async fn append(
+        &self,
+        appends: &[Append],
+        lease: Duration,
+    ) -> Result<Vec<Appended>, StoreError>;
+
+    /// Ends actions: last events, `done`, result.
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError>;
+
+    /// Ends attempts that are to be followed by others, with a `retry` event.
+    async fn requeue(&self, requeues: &[Requeue]) -> Result<Vec<Requeued>, StoreError>;
+
+    /// Gives actions back unharmed, with a `retry` event.
+    async fn release(&self, leases: &[LeaseRef]) -> Result<Vec<Released>, StoreError>;
+
+    /// Takes actions from performers whose lease has expired or whose attempt has passed its deadline, at most
+    /// `limit`. Expired leases are requeued without back-off.
+    async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError>;
+
+    /// Queues scheduled actions whose time has come, at most `limit`.
+    async fn promote(&self, limit: usize) -> Result<Promoted, StoreError>;
+}

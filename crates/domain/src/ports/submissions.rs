@@ -1,0 +1,51 @@
+use async_trait::async_trait;
+
+use crate::action::NewAction;
+use crate::caller::Reach;
+use crate::error::StoreError;
+use crate::id::ActionId;
+use crate::idempotency::Idempotency;
+
+/// What came of submitting an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Submitted {
+    /// It is accepted, and durable.
+    New,
+    /// The same request was accepted before, as this action.
+    Replayed(ActionId),
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The first request with this idempotency key has not ended within 2 s.
+    InFlight,
+    /// Its type is not registered.
+    UnknownType,
+}
+
+/// What came of asking to cancel an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelVerdict {
+    /// It was waiting, and is cancelled.
+    Cancelled,
+    /// It is running, and its performer is told.
+    Asked,
+    /// It was over.
+    Over,
+    /// No such action within reach.
+    NotFound,
+}
+
+/// Takes actions in: the submitter's side of the action log.
+#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
+#[async_trait]
+pub trait Submissions: Send + Sync {
+    /// Accepts an action: it, its place in the queue, its `created` event and its idempotency key commit together.
+    /// An action whose time is to come is scheduled, any other queued, by the database's clock.
+    async fn submit(
+        &self,
+        action: NewAction,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Submitted, StoreError>;
+
+    /// Cancels a waiting action, with its `done` event and its result; tells the performer of a running one.
+    async fn cancel(&self, id: ActionId, reach: &Reach) -> Result<CancelVerdict, StoreError>;
+}

@@ -1,0 +1,75 @@
+use async_trait::async_trait;
+
+use crate::caller::Attribution;
+use crate::error::StoreError;
+use crate::id::UserId;
+use crate::idempotency::Idempotency;
+use crate::page::{Page, PageRequest};
+use crate::user::{NewUser, User, UserChange, UserFilter};
+
+/// What came of registering a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserCreated {
+    /// It is registered.
+    New(User),
+    /// The same request was answered before: this is the user that it made, as it is now.
+    Replayed(User),
+    /// The same request was answered before, and its user is gone.
+    ReplayedGone,
+    /// A user has this address.
+    EmailTaken,
+    /// A user has this external id.
+    ExternalIdTaken,
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The first request with this idempotency key has not ended within 2 s.
+    InFlight,
+}
+
+/// What came of changing a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserChanged {
+    /// The user as it is now.
+    Changed(User),
+    /// No such user.
+    NotFound,
+    /// Another user has this address.
+    EmailTaken,
+    /// Another user has this external id.
+    ExternalIdTaken,
+}
+
+/// Keeps users.
+///
+/// Each change commits together with its audit event. Whether an address or external id is taken is found by a
+/// unique index, never by looking first.
+#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
+#[async_trait]
+pub trait UserRepository: Send + Sync {
+    /// Registers a user, with its idempotency key in the same transaction.
+    async fn create(
+        &self,
+        user: NewUser,
+        by: &Attribution,
+        idempotency: Option<Idempotency>,
+    ) -> Result<UserCreated, StoreError>;
+
+    /// The user of that id.
+    async fn find(&self, id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// Users, newest first.
+    async fn list(
+        &self,
+        filter: &UserFilter,
+        page: PageRequest<UserId>,
+    ) -> Result<Page<User, UserId>, StoreError>;
+
+    /// Changes a user. A change that alters nothing leaves `updated_at` alone and no audit event. Disabling ends
+    /// the validity of the user's keys.
+    async fn change(
+        &self,
+        id: UserId,
+        change: &UserChange,
+        by: &Attribution,
+    ) -> Result<UserChanged, StoreError>;
+}

@@ -1,0 +1,1 @@
+//! Use cases: what Deed does, in terms of the ports.
