@@ -1,5 +1,7 @@
 //! Who makes a request, and what they may do.
 
+use chrono::{DateTime, Utc};
+
 use crate::error::Error;
 use crate::id::{ApiKeyId, UserId};
 use crate::scope::{Permission, Scope, ScopeSet, TypeReach};
@@ -49,6 +51,8 @@ pub struct Identity {
     pub owner: Option<UserId>,
     /// What it permits.
     pub scopes: ScopeSet,
+    /// From when on the secret is refused.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// Who makes this request: the key, and the user acted for.
@@ -236,6 +240,7 @@ mod tests {
             actor: Actor::Key(ApiKeyId::from_uuid(Uuid::from_u128(9))),
             owner: Some(user(1)),
             scopes: ScopeSet::of(scopes.iter().map(|s| s.parse().unwrap())).unwrap(),
+            expires_at: None,
         }
     }
 
@@ -244,6 +249,7 @@ mod tests {
             actor: Actor::Root,
             owner: None,
             scopes: ScopeSet::everything(),
+            expires_at: None,
         }
     }
 

@@ -116,6 +116,7 @@ mod tests {
             actor,
             owner: Some(UserId::from_uuid(Uuid::from_u128(owner))),
             scopes: ScopeSet::everything(),
+            expires_at: None,
         };
         let key = |n| Actor::Key(ApiKeyId::from_uuid(Uuid::from_u128(n)));
         let scopes = [

@@ -1,1 +1,30 @@
-//! Use cases: what Deed does, in terms of the ports.
+//! Use cases: what Deed does, in terms of the ports. Each is a small struct of `Arc<dyn Port>`.
+
+mod await_outcome;
+mod cancel;
+mod change_user;
+mod follow;
+mod identify;
+mod issue_key;
+mod manage_keys;
+mod read_actions;
+mod read_users;
+mod register_user;
+mod submit;
+mod work;
+
+pub use await_outcome::AwaitOutcome;
+pub use cancel::{Cancel, CancelAnswer};
+pub use change_user::ChangeUser;
+pub use follow::{Follow, Followed};
+pub use identify::Identify;
+pub use issue_key::{IssueKey, IssuedKey, KeyRequest};
+pub use manage_keys::ManageKeys;
+pub use read_actions::ReadActions;
+pub use read_users::ReadUsers;
+pub use register_user::{RegisterUser, Registered, Registration};
+pub use submit::{Submission, Submit, SubmitRequest};
+pub use work::{Attempt, Ended, Settled, Work};
+
+#[cfg(test)]
+mod testing;
