@@ -330,6 +330,16 @@ fn as_owner_of(data: &Path, program: &Path) -> Command {
     command
 }
 
+/// A process that has nothing to do with PostgreSQL; ended with the test.
+struct Stranger(Child);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 #[test]
 fn a_stale_pid_that_belongs_to_a_stranger_now_does_not_matter() {
     let directory = open_directory();
@@ -344,12 +354,16 @@ fn a_stale_pid_that_belongs_to_a_stranger_now_does_not_matter() {
     let lock = fs::read_to_string(socket.join(".s.PGSQL.5432.lock")).unwrap();
     cluster.stop().unwrap();
     // What a crash of the machine leaves behind, when the number has been given to another process of the same account.
-    let mut stranger = as_owner_of(&data, Path::new("sleep"))
-        .arg("600")
-        .current_dir("/")
-        .spawn()
-        .unwrap();
-    let (old, new) = (pid.to_string(), stranger.id().to_string());
+    let mut stranger = Stranger(
+        as_owner_of(&data, Path::new("sleep"))
+            .arg("600")
+            .current_dir("/")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let (old, new) = (pid.to_string(), stranger.0.id().to_string());
     for (file, text) in [
         (data.join("postmaster.pid"), pid_file),
         (socket.join(".s.PGSQL.5432.lock"), lock),
@@ -359,9 +373,11 @@ fn a_stale_pid_that_belongs_to_a_stranger_now_does_not_matter() {
     }
     let cluster = start(&options).unwrap();
     assert_eq!(ask(&cluster.url(), "SELECT 1"), "1");
-    assert_eq!(stranger.try_wait().unwrap(), None, "a stranger was killed");
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+    assert_eq!(
+        stranger.0.try_wait().unwrap(),
+        None,
+        "a stranger was killed"
+    );
 }
 
 #[test]
