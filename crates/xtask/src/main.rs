@@ -1,0 +1,103 @@
+//! The repository's own tasks, so that a fresh machine needs nothing but cargo.
+
+#![forbid(unsafe_code)]
+
+mod cargo;
+mod checks;
+mod deny;
+mod dev;
+mod documents;
+mod environment;
+mod install;
+mod postgres;
+mod terminal;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use crate::terminal::say;
+
+const HELP: &str = "\
+The repository's own tasks.
+
+Usage: cargo xtask TASK [ARGUMENTS]
+
+Running:
+  dev [ARGUMENTS]    Run the server with a private PostgreSQL in ./.deed; the arguments are those of `deed dev`
+  test [ARGUMENTS]   Run all tests on a private PostgreSQL; the arguments are those of `cargo test`
+
+Checking:
+  check              Everything of the following that takes no long build: fmt --check, lint, tidy
+  fmt [--check]      Format the code, or only say where it isn't
+  lint               Clippy over everything; warnings are errors
+  tidy               Crate edges, generated documents, migrations, file sizes, and what the documents name
+  docs               Build the documentation of the crates; warnings are errors
+  deny               Licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny in target/)
+
+Writing:
+  openapi            Write docs/openapi.json and docs/PROBLEMS.md anew
+
+`dev` and `test` use the PostgreSQL server (15 or newer) that is installed, and install one with apt where none is.
+DEED_PG_BIN names the directory of its programs, should it not be found.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 something has to be installed first (the lines to do so are printed);
+`dev` and `test` answer with the code of what they run.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_else(|| "--help".to_owned());
+    let rest: Vec<String> = arguments.collect();
+    match run(&task, &rest) {
+        Ok(code) => code,
+        Err(error) => {
+            say(format!("xtask {task}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    if matches!(task, "--help" | "-h" | "help") {
+        terminal::answer(HELP);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let takes_arguments = matches!(task, "dev" | "test" | "fmt");
+    if let Some(unexpected) = arguments.first()
+        && !takes_arguments
+    {
+        if matches!(unexpected.as_str(), "--help" | "-h") {
+            terminal::answer(HELP);
+            return Ok(ExitCode::SUCCESS);
+        }
+        say(format!(
+            "`cargo xtask {task}` takes no argument `{unexpected}`; see `cargo xtask --help`"
+        ));
+        return Ok(ExitCode::from(2));
+    }
+    match task {
+        "dev" => return dev::run(arguments),
+        "test" => return test::run(arguments),
+        "check" => checks::check()?,
+        "fmt" => match arguments {
+            [] => checks::fmt(checks::Fmt::Write)?,
+            [check] if check == "--check" => checks::fmt(checks::Fmt::Check)?,
+            _ => bail!("`fmt` takes nothing but --check"),
+        },
+        "lint" => checks::lint()?,
+        "tidy" => tidy::run()?,
+        "docs" => checks::docs()?,
+        "deny" => deny::run()?,
+        "openapi" => documents::write()?,
+        unknown => {
+            say(format!(
+                "there is no task `{unknown}`; see `cargo xtask --help`"
+            ));
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

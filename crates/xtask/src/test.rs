@@ -1,0 +1,141 @@
+//! `cargo xtask test`: all tests, on one private PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use local_postgres::{Cluster, Options, StartError};
+
+use crate::cargo::{cargo, root};
+use crate::dev::NOT_INSTALLED;
+use crate::postgres::{self, Found};
+use crate::terminal::say;
+use crate::tidy::files;
+
+/// Tells the tests which server to use.
+const URL: &str = "DEED_TEST_DATABASE_URL";
+/// Enough for every test of a test binary at once on a large machine, each with a pool of its own.
+const MAX_CONNECTIONS: &str = "300";
+
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let installation = match postgres::ensure("test")? {
+        Found::Yes(installation) => installation,
+        Found::No => return Ok(ExitCode::from(NOT_INSTALLED)),
+    };
+    let options = Options {
+        user: "deed".to_owned(),
+        database: "deed".to_owned(),
+        settings: vec![("max_connections".to_owned(), MAX_CONNECTIONS.to_owned())],
+        fresh: true,
+        unreachable_base: PathBuf::from("/var/lib/deed-dev"),
+        ..Options::new(root().join("target/xtask-postgres"))
+    };
+    let cluster = match Cluster::start(&installation, &options, &mut |progress| say(progress)) {
+        Err(StartError::AlreadyRunning { .. }) => {
+            bail!("another `cargo xtask test` is running in this clone; wait for it")
+        }
+        other => other?,
+    };
+    let references = root().join("target/xtask-snapshots");
+    // An earlier run's references would hide a snapshot that nothing reads any more.
+    drop(fs::remove_file(&references));
+    let mut command = cargo(test_command(arguments));
+    command
+        .env(URL, cluster.url())
+        .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
+    say("Building the tests (the first time takes some minutes) …");
+    let status = command.status().context("cargo can't be run")?;
+    drop(cluster);
+    if status.success() && arguments.is_empty() {
+        let unused =
+            unused_snapshots(root(), &fs::read_to_string(&references).unwrap_or_default())?;
+        if !unused.is_empty() {
+            bail!(
+                "no test reads these snapshots; delete them:\n  {}",
+                unused.join("\n  ")
+            );
+        }
+    }
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// `cargo test` over the workspace, unless the arguments choose packages themselves.
+fn test_command(arguments: &[String]) -> Vec<&str> {
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    let chooses = own.into_iter().any(|argument| {
+        let is_short = argument.starts_with("-p") && !argument.starts_with("--");
+        is_short || argument == "--package" || argument.starts_with("--package=")
+    });
+    let mut words = vec!["test", "--locked"];
+    if !chooses {
+        words.push("--workspace");
+    }
+    words.extend(arguments.iter().map(String::as_str));
+    words
+}
+
+/// The snapshots under `crates/` that are not among the paths that the tests wrote down.
+fn unused_snapshots(root: &Path, references: &str) -> anyhow::Result<Vec<String>> {
+    let used: BTreeSet<PathBuf> = references
+        .lines()
+        .filter_map(|line| fs::canonicalize(root.join(line)).ok())
+        .collect();
+    let mut unused = Vec::new();
+    for path in files::all(root)? {
+        let file = root.join(&path);
+        if path.ends_with(".snap")
+            && !fs::canonicalize(&file).is_ok_and(|file| used.contains(&file))
+        {
+            unused.push(path);
+        }
+    }
+    Ok(unused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_tested_unless_packages_are_chosen() {
+        let words = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            test_command(&arguments).join(" ")
+        };
+        assert_eq!(words(&[]), "test --locked --workspace");
+        assert_eq!(
+            words(&["resume", "--", "-p"]),
+            "test --locked --workspace resume -- -p"
+        );
+        assert_eq!(
+            words(&["-p", "deed-domain"]),
+            "test --locked -p deed-domain"
+        );
+        assert_eq!(
+            words(&["--package=deed-domain"]),
+            "test --locked --package=deed-domain"
+        );
+    }
+
+    #[test]
+    fn a_snapshot_that_no_test_reads_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("snapshots")).unwrap();
+        for name in ["used", "unused"] {
+            fs::write(root.path().join(format!("snapshots/{name}.snap")), "").unwrap();
+        }
+        let references = format!(
+            "{}\n",
+            root.path()
+                .join("snapshots/../snapshots/used.snap")
+                .display()
+        );
+        assert_eq!(
+            unused_snapshots(root.path(), &references).unwrap(),
+            ["snapshots/unused.snap"]
+        );
+    }
+}

@@ -1,0 +1,45 @@
+# Each recipe is one line; anything longer is a task of `cargo xtask`.
+
+# List the recipes
+default:
+    @just --list
+
+# Run the server with a private PostgreSQL
+dev *arguments:
+    cargo xtask dev {{arguments}}
+
+# Run all tests on a private PostgreSQL
+test *arguments:
+    cargo xtask test {{arguments}}
+
+# Check format, lints and tidiness
+check:
+    cargo xtask check
+
+# Format the code
+fmt:
+    cargo xtask fmt
+
+# Run clippy; warnings are errors
+lint:
+    cargo xtask lint
+
+# Check edges, generated documents, migrations and names
+tidy:
+    cargo xtask tidy
+
+# Build the crates' documentation
+docs:
+    cargo xtask docs
+
+# Check the dependencies' licences, sources and advisories
+deny:
+    cargo xtask deny
+
+# Write the OpenAPI document and the problems' pages anew
+api:
+    cargo xtask openapi
+
+# Run all that CI runs
+ci:
+    .ci/run
