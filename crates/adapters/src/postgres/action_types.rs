@@ -1,0 +1,147 @@
+//! Action types.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deed_domain::action::{ActionType, ActionTypeName, Payload, PerformedBy, RetryPolicy};
+use deed_domain::error::StoreError;
+use deed_domain::ports::ActionTypes;
+use diesel::sql_types::{Array, Double, Int2, Int8, Nullable, Text};
+use diesel::{ExpressionMethods as _, HasQuery, OptionalExtension as _, QueryDsl as _};
+use diesel_async::RunQueryDsl as _;
+use futures_util::FutureExt as _;
+
+use super::error::BadRow;
+use super::pool::{Access, Database};
+use super::schema::action_types;
+use super::statement::Statement;
+
+/// Action types in PostgreSQL.
+pub struct PgActionTypes {
+    database: Database,
+}
+
+impl PgActionTypes {
+    /// Action types of `database`.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+}
+
+#[derive(HasQuery)]
+#[diesel(table_name = action_types, check_for_backend(diesel::pg::Pg))]
+struct TypeRow {
+    name: String,
+    performed_by: String,
+    input_schema: Option<String>,
+    max_attempts: i16,
+    attempt_timeout_ms: i64,
+    lease_ms: i64,
+    retry_initial_ms: i64,
+    retry_factor: f64,
+    retry_max_ms: i64,
+}
+
+impl TryFrom<TypeRow> for ActionType {
+    type Error = BadRow;
+
+    fn try_from(row: TypeRow) -> Result<Self, BadRow> {
+        let TypeRow {
+            name,
+            performed_by,
+            input_schema,
+            max_attempts,
+            attempt_timeout_ms,
+            lease_ms,
+            retry_initial_ms,
+            retry_factor,
+            retry_max_ms,
+        } = row;
+        let bad = |column, problem: &dyn std::fmt::Display| {
+            BadRow::new("action_types", column, &name, problem)
+        };
+        let duration = |column, milliseconds: i64| {
+            u64::try_from(milliseconds)
+                .map(Duration::from_millis)
+                .map_err(|problem| bad(column, &problem))
+        };
+        Ok(Self {
+            name: ActionTypeName::parse(&name).map_err(|problem| bad("name", &problem))?,
+            performed_by: PerformedBy::from_name(&performed_by)
+                .ok_or_else(|| bad("performed_by", &"unknown"))?,
+            input_schema: input_schema.map(Payload::from_stored),
+            max_attempts: u16::try_from(max_attempts)
+                .map_err(|problem| bad("max_attempts", &problem))?,
+            attempt_timeout: duration("attempt_timeout_ms", attempt_timeout_ms)?,
+            lease: duration("lease_ms", lease_ms)?,
+            retry: RetryPolicy::new(
+                duration("retry_initial_ms", retry_initial_ms)?,
+                retry_factor,
+                duration("retry_max_ms", retry_max_ms)?,
+            ),
+        })
+    }
+}
+
+#[async_trait]
+impl ActionTypes for PgActionTypes {
+    async fn register_handlers(&self, types: &[ActionType]) -> Result<(), StoreError> {
+        let column = |value: fn(&ActionType) -> i64| types.iter().map(value).collect::<Vec<i64>>();
+        let statement = Statement::new(include_str!("sql/types_register.sql"))
+            .bind::<Array<Text>, Vec<&str>>(types.iter().map(|one| one.name.as_str()).collect())
+            .bind::<Array<Text>, Vec<&str>>(
+                types.iter().map(|one| one.performed_by.as_str()).collect(),
+            )
+            .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(
+                types
+                    .iter()
+                    .map(|one| one.input_schema.as_ref().map(Payload::as_str))
+                    .collect(),
+            )
+            .bind::<Array<Int2>, Vec<i16>>(
+                types
+                    .iter()
+                    .map(|one| i16::try_from(one.max_attempts).unwrap_or(i16::MAX))
+                    .collect(),
+            )
+            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.attempt_timeout)))
+            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.lease)))
+            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.retry.initial())))
+            .bind::<Array<Double>, Vec<f64>>(types.iter().map(|one| one.retry.factor()).collect())
+            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.retry.max())));
+        self.database.run(Access::Write, &statement).await?;
+        Ok(())
+    }
+
+    async fn find(&self, name: &ActionTypeName) -> Result<Option<ActionType>, StoreError> {
+        let query = TypeRow::query().filter(action_types::name.eq(name.as_str().to_owned()));
+        let row = self
+            .database
+            .select(move |connection| {
+                let found = query.first::<TypeRow>(connection);
+                async move { found.await.optional() }.boxed()
+            })
+            .await?;
+        Ok(row.map(ActionType::try_from).transpose()?)
+    }
+
+    async fn list(&self) -> Result<Vec<ActionType>, StoreError> {
+        let query = TypeRow::query().order(action_types::name.asc());
+        let rows = self
+            .database
+            .select(move |connection| query.load::<TypeRow>(connection).boxed())
+            .await?;
+        let mut types = rows
+            .into_iter()
+            .map(ActionType::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        // By bytes, whatever the database's collation.
+        types.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(types)
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,185 @@
+//! Partitions made ahead: actions, results and events are kept by month.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
+use deed_domain::error::StoreError;
+use deed_domain::ports::Clock;
+use diesel::QueryableByName;
+use diesel::sql_types::Text;
+
+use super::error::DbError;
+use super::pool::{Access, Database};
+use super::statement::Statement;
+
+/// The partitioned tables.
+const TABLES: [&str; 3] = ["actions", "action_results", "action_events"];
+/// How many months after the present one have their partitions.
+const AHEAD: u32 = 3;
+/// How often it is looked after them.
+const INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How soon a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Makes the partitions of the month of `now` and of the three that follow, where they are missing.
+/// Answers the names of those made. Safe when several replicas do it at once.
+///
+/// # Errors
+/// When PostgreSQL is away, or a table is locked for longer than 200 ms; what was made stays.
+pub async fn make_partitions(
+    database: &Database,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, StoreError> {
+    let mut made = Vec::new();
+    for partition in missing(database, now, AHEAD).await? {
+        database.batch(&partition.script()).await?;
+        log::info!(partition = partition.name; "made partition {}", partition.name);
+        made.push(partition.name);
+    }
+    Ok(made)
+}
+
+/// The partitions that should be there and are not: of the month of `now` and of the one that follows,
+/// without which writes fail, now or soon.
+///
+/// # Errors
+/// When PostgreSQL is away.
+pub async fn missing_partitions(
+    database: &Database,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, StoreError> {
+    Ok(missing(database, now, 1)
+        .await?
+        .into_iter()
+        .map(|partition| partition.name)
+        .collect())
+}
+
+/// Looks after the partitions once a day, for as long as it is polled.
+pub async fn keep_partitions(database: Database, clock: Arc<dyn Clock>) {
+    loop {
+        let pause = match make_partitions(&database, clock.now()).await {
+            Ok(_) => INTERVAL,
+            Err(error) => {
+                log::error!(error:err = error; "partitions could not be made; trying again");
+                RETRY
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Partition {
+    table: &'static str,
+    name: String,
+    from: NaiveDate,
+    to: NaiveDate,
+}
+
+impl Partition {
+    /// One transaction. Attaching locks the parent against neither reads nor writes, and gives up soon if
+    /// somebody else holds it. The advisory lock puts replicas in a row; who comes second finds it done.
+    fn script(&self) -> String {
+        let Self {
+            table,
+            name,
+            from,
+            to,
+        } = self;
+        format!(
+            "BEGIN;
+             SET LOCAL lock_timeout = '200ms';
+             DO $$ BEGIN
+               PERFORM pg_advisory_xact_lock(hashtextextended('deed partitions in ' || current_schema(), 0));
+               IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = '{table}'::regclass AND inhrelid = to_regclass('{name}')) THEN
+                 CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL);
+                 EXECUTE format('ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM (%L) TO (%L)',
+                                uuid_floor('{from} 00:00Z'), uuid_floor('{to} 00:00Z'));
+               END IF;
+             END $$;
+             COMMIT"
+        )
+    }
+}
+
+#[derive(QueryableByName)]
+struct NameRow {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+async fn missing(
+    database: &Database,
+    now: DateTime<Utc>,
+    ahead: u32,
+) -> Result<Vec<Partition>, DbError> {
+    let statement = Statement::new(include_str!("sql/partitions.sql"));
+    let present: HashSet<String> = database
+        .rows::<NameRow>(Access::Read, &statement)
+        .await?
+        .into_iter()
+        .map(|row| row.name)
+        .collect();
+    Ok(wanted(now, ahead)
+        .into_iter()
+        .filter(|partition| !present.contains(&partition.name))
+        .collect())
+}
+
+fn wanted(now: DateTime<Utc>, ahead: u32) -> Vec<Partition> {
+    let this_month = now
+        .date_naive()
+        .with_day(1)
+        .unwrap_or_else(|| now.date_naive());
+    (0..=ahead)
+        .flat_map(|month| {
+            let from = this_month + Months::new(month);
+            let to = from + Months::new(1);
+            TABLES.map(|table| Partition {
+                table,
+                name: format!("{table}_{}", from.format("%Y%m")),
+                from,
+                to,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_year_ends_in_december() {
+        let now = "2026-11-22T10:00:00Z".parse().unwrap();
+        let names: Vec<_> = wanted(now, 3)
+            .into_iter()
+            .filter(|p| p.table == "actions")
+            .map(|p| (p.name, p.to.to_string()))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                ("202611", "2026-12-01"),
+                ("202612", "2027-01-01"),
+                ("202701", "2027-02-01"),
+                ("202702", "2027-03-01")
+            ]
+            .map(|(name, to)| (format!("actions_{name}"), to.to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_last_moment_of_a_month_is_of_that_month() {
+        let now: DateTime<Utc> = "2027-01-31T23:59:59.999Z".parse().unwrap();
+        let first = wanted(now, 0).into_iter().next().unwrap();
+        assert_eq!(
+            (first.from.to_string(), first.to.to_string()),
+            ("2027-01-01".to_owned(), "2027-02-01".to_owned())
+        );
+        assert_eq!(first.name, "actions_202701");
+    }
+}

@@ -1,0 +1,643 @@
+//! Leases: the performer's side of the actions.
+//!
+//! Every write names its lease in its WHERE and locks the rows in the order of their ids. What doesn't come back
+//! from a statement was not written.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use deed_domain::action::state::RetryReason;
+use deed_domain::action::{
+    ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Outcome, Payload, Priority,
+};
+use deed_domain::error::StoreError;
+use deed_domain::id::{ActionId, LeaseId, UserId};
+use deed_domain::ports::{
+    Append, Appended, ClaimRequest, Finish, Finished, HeartbeatVerdict, Leases, Promoted, Released,
+    Requeue, Requeued, RescueVerdict, Rescued,
+};
+use diesel::QueryableByName;
+use diesel::data_types::PgInterval;
+use diesel::sql_types::{
+    Array, Bool, Int2, Int4, Int8, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
+use uuid::Uuid;
+
+use super::action_row::{int4, sequence, type_name};
+use super::error::BadRow;
+use super::pool::{Access, Database};
+use super::statement::Statement;
+use super::wakeups::WakeupHub;
+
+/// Leases in PostgreSQL.
+pub struct PgLeases {
+    database: Database,
+    hub: WakeupHub,
+}
+
+impl PgLeases {
+    /// Leases of `database`.
+    #[must_use]
+    pub fn new(database: Database, hub: WakeupHub) -> Self {
+        Self { database, hub }
+    }
+
+    fn log_grew(&self, action: Uuid, last: i32) -> Result<(), BadRow> {
+        self.hub
+            .log_grew(ActionId::from_uuid(action), sequence(last, "seq", action)?);
+        Ok(())
+    }
+}
+
+#[derive(QueryableByName)]
+struct GrantRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    user_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    lease_id: Uuid,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Int2)]
+    attempt: i16,
+    #[diesel(sql_type = Int2)]
+    max_attempts: i16,
+    #[diesel(sql_type = Int4)]
+    next_seq: i32,
+    #[diesel(sql_type = Timestamptz)]
+    expires_at: DateTime<Utc>,
+    #[diesel(sql_type = Timestamptz)]
+    deadline_at: DateTime<Utc>,
+    #[diesel(sql_type = Text)]
+    input: String,
+}
+
+impl TryFrom<GrantRow> for Grant {
+    type Error = BadRow;
+
+    fn try_from(row: GrantRow) -> Result<Self, BadRow> {
+        let GrantRow {
+            action_id,
+            user_id,
+            lease_id,
+            action_type,
+            attempt,
+            max_attempts,
+            next_seq,
+            expires_at,
+            deadline_at,
+            input,
+        } = row;
+        let count = |column, value: i16| {
+            u16::try_from(value)
+                .map_err(|problem| BadRow::new("action_leases", column, action_id, problem))
+        };
+        Ok(Self {
+            lease: Lease {
+                id: LeaseRef {
+                    action_id: ActionId::from_uuid(action_id),
+                    lease_id: LeaseId::from_uuid(lease_id),
+                },
+                expires_at,
+                deadline_at,
+                next_seq: sequence(next_seq, "next_seq", action_id)?,
+                cancel_requested: false,
+            },
+            action_type: type_name(&action_type, action_id)?,
+            user_id: UserId::from_uuid(user_id),
+            input: Payload::from_stored(input),
+            attempt: count("attempt", attempt)?,
+            max_attempts: count("max_attempts", max_attempts)?,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct HeartbeatRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Timestamptz)]
+    expires_at: DateTime<Utc>,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+}
+
+#[derive(QueryableByName)]
+struct AppendRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Int4)]
+    next_seq: i32,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+    #[diesel(sql_type = Text)]
+    verdict: String,
+}
+
+/// An action whose log has grown to `last_seq`.
+#[derive(QueryableByName)]
+struct EndRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Int4)]
+    last_seq: i32,
+}
+
+#[derive(QueryableByName)]
+struct IdRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+}
+
+#[derive(QueryableByName)]
+struct RequeueRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Nullable<Int4>)]
+    last_seq: Option<i32>,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+}
+
+#[derive(QueryableByName)]
+struct RescueRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Text)]
+    verdict: String,
+    #[diesel(sql_type = Int4)]
+    last_seq: i32,
+}
+
+#[derive(QueryableByName)]
+struct TypeNameRow {
+    #[diesel(sql_type = Text, column_name = "type")]
+    _name: String,
+}
+
+#[derive(QueryableByName)]
+struct DueRow {
+    #[diesel(sql_type = Int8)]
+    due_in_ms: i64,
+}
+
+#[async_trait]
+impl Leases for PgLeases {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError> {
+        let ClaimRequest {
+            types,
+            max,
+            worker,
+            lease,
+        } = request;
+        if types.is_empty() || *max == 0 {
+            return Ok(Vec::new());
+        }
+        let lanes = lanes(types);
+        let statement = Statement::new(include_str!("sql/claim.sql"))
+            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
+            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
+            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()])
+            .bind::<Int4, _>(count(*max))
+            .bind::<Text, String>(worker.replace('\0', ""))
+            .bind::<Nullable<Interval>, _>(lease.map(interval));
+        let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
+        for row in &rows {
+            self.log_grew(row.action_id, row.next_seq.saturating_sub(1))?;
+        }
+        Ok(rows
+            .into_iter()
+            .map(Grant::try_from)
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn heartbeat(
+        &self,
+        leases: &[LeaseRef],
+        lease: Duration,
+    ) -> Result<Vec<HeartbeatVerdict>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("sql/heartbeat.sql"))
+            .bind_leases(leases.iter())
+            .bind::<Interval, _>(interval(lease));
+        let rows: Vec<HeartbeatRow> = self.database.rows(Access::Write, &statement).await?;
+        let held: HashMap<Uuid, HeartbeatRow> =
+            rows.into_iter().map(|row| (row.action_id, row)).collect();
+        Ok(leases
+            .iter()
+            .map(|lease| match held.get(&lease.action_id.as_uuid()) {
+                Some(HeartbeatRow {
+                    action_id: _,
+                    expires_at,
+                    cancel_requested,
+                }) => HeartbeatVerdict::Held {
+                    expires_at: *expires_at,
+                    cancel_requested: *cancel_requested,
+                },
+                None => HeartbeatVerdict::Lost,
+            })
+            .collect())
+    }
+
+    async fn append(
+        &self,
+        appends: &[Append],
+        lease: Duration,
+    ) -> Result<Vec<Appended>, StoreError> {
+        if appends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("sql/append.sql"))
+            .bind_leases(appends.iter().map(|append| &append.lease))
+            .bind::<Array<Int4>, Vec<i32>>(
+                appends.iter().map(|append| int4(append.from_seq)).collect(),
+            )
+            .bind::<Array<Int4>, Vec<i32>>(
+                appends
+                    .iter()
+                    .map(|append| count(append.events.len()))
+                    .collect(),
+            )
+            .bind_events(
+                appends
+                    .iter()
+                    .flat_map(|append| numbered(append.lease, append.events.iter())),
+            )
+            .bind::<Interval, _>(interval(lease));
+        let rows: Vec<AppendRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut held = HashMap::new();
+        for AppendRow {
+            action_id,
+            next_seq,
+            cancel_requested,
+            verdict,
+        } in rows
+        {
+            let appended = if verdict == "gap" {
+                Appended::OutOfOrder {
+                    next_seq: sequence(next_seq, "next_seq", action_id)?,
+                }
+            } else {
+                self.log_grew(action_id, next_seq.saturating_sub(1))?;
+                Appended::Written {
+                    next_seq: sequence(next_seq, "next_seq", action_id)?,
+                    cancel_requested,
+                }
+            };
+            held.insert(action_id, appended);
+        }
+        Ok(appends
+            .iter()
+            .map(|append| {
+                held.get(&append.lease.action_id.as_uuid())
+                    .copied()
+                    .unwrap_or(Appended::Lost)
+            })
+            .collect())
+    }
+
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+        if finishes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let done: Vec<NewEvent> = finishes
+            .iter()
+            .map(|finish| NewEvent::done(&finish.outcome))
+            .collect();
+        let statement = Statement::new(include_str!("sql/finish.sql"))
+            .bind_leases(finishes.iter().map(|finish| &finish.lease))
+            .bind::<Array<Nullable<Int4>>, Vec<Option<i32>>>(
+                finishes
+                    .iter()
+                    .map(|finish| finish.from_seq.map(int4))
+                    .collect(),
+            )
+            .bind::<Array<Int4>, Vec<i32>>(
+                finishes
+                    .iter()
+                    .map(|finish| count(finish.events.len()).saturating_add(1))
+                    .collect(),
+            )
+            .bind::<Array<Text>, Vec<&str>>(
+                finishes
+                    .iter()
+                    .map(|finish| finish.outcome.status().as_str())
+                    .collect(),
+            )
+            .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(
+                finishes
+                    .iter()
+                    .map(|finish| output(&finish.outcome))
+                    .collect(),
+            )
+            .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(
+                finishes
+                    .iter()
+                    .map(|finish| error(&finish.outcome))
+                    .collect(),
+            )
+            .bind_events(finishes.iter().zip(&done).flat_map(|(finish, done)| {
+                numbered(finish.lease, finish.events.iter().chain([done]))
+            }));
+        let rows: Vec<EndRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut ended = HashMap::new();
+        for EndRow {
+            action_id,
+            last_seq,
+        } in rows
+        {
+            self.log_grew(action_id, last_seq)?;
+            ended.insert(
+                action_id,
+                Finished::Finished(sequence(last_seq, "last_seq", action_id)?),
+            );
+        }
+        let missing: Vec<LeaseRef> = finishes
+            .iter()
+            .map(|finish| finish.lease)
+            .filter(|lease| !ended.contains_key(&lease.action_id.as_uuid()))
+            .collect();
+        for action in self.finished_by(&missing).await? {
+            ended.insert(action, Finished::Repeated);
+        }
+        Ok(finishes
+            .iter()
+            .map(|finish| {
+                ended
+                    .get(&finish.lease.action_id.as_uuid())
+                    .copied()
+                    .unwrap_or(Finished::Lost)
+            })
+            .collect())
+    }
+
+    async fn requeue(&self, requeues: &[Requeue]) -> Result<Vec<Requeued>, StoreError> {
+        if requeues.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("sql/requeue.sql"))
+            .bind_leases(requeues.iter().map(|requeue| &requeue.lease))
+            .bind::<Array<Interval>, Vec<PgInterval>>(
+                requeues
+                    .iter()
+                    .map(|requeue| interval(requeue.pause))
+                    .collect(),
+            )
+            .bind::<Array<Text>, Vec<String>>(
+                requeues
+                    .iter()
+                    .map(|requeue| retry_data(requeue.reason, requeue.error.as_ref()))
+                    .collect(),
+            );
+        let rows: Vec<RequeueRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut held = HashMap::new();
+        for RequeueRow {
+            action_id,
+            last_seq,
+            cancel_requested,
+        } in rows
+        {
+            let requeued = match last_seq {
+                Some(last) => {
+                    self.log_grew(action_id, last)?;
+                    Requeued::Requeued
+                }
+                None => Requeued::MustFinish { cancel_requested },
+            };
+            held.insert(action_id, requeued);
+        }
+        self.hub.queue_grew();
+        Ok(requeues
+            .iter()
+            .map(|requeue| {
+                held.get(&requeue.lease.action_id.as_uuid())
+                    .copied()
+                    .unwrap_or(Requeued::Lost)
+            })
+            .collect())
+    }
+
+    async fn release(&self, leases: &[LeaseRef]) -> Result<Vec<Released>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("sql/release.sql"))
+            .bind_leases(leases.iter())
+            .bind::<Text, _>(retry_data(RetryReason::Released, None))
+            .bind::<Text, _>(done_data(&Outcome::Cancelled));
+        let rows: Vec<EndRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut released = HashSet::new();
+        for EndRow {
+            action_id,
+            last_seq,
+        } in rows
+        {
+            self.log_grew(action_id, last_seq)?;
+            released.insert(action_id);
+        }
+        self.hub.queue_grew();
+        Ok(leases
+            .iter()
+            .map(
+                |lease| match released.contains(&lease.action_id.as_uuid()) {
+                    true => Released::Released,
+                    false => Released::Lost,
+                },
+            )
+            .collect())
+    }
+
+    async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError> {
+        let expired = ActionError::new("lease_expired", "Its performer fell silent.");
+        let overrun = ActionError::attempt_timeout();
+        let statement = Statement::new(include_str!("sql/rescue.sql"))
+            .bind::<Int4, _>(count(limit))
+            .bind::<Text, _>(retry_data(RetryReason::LeaseExpired, None))
+            .bind::<Text, _>(retry_data(RetryReason::AttemptTimeout, None))
+            .bind::<Text, _>(expired.to_json())
+            .bind::<Text, _>(done_data(&Outcome::Failed(expired)))
+            .bind::<Text, _>(overrun.to_json())
+            .bind::<Text, _>(done_data(&Outcome::Failed(overrun)))
+            .bind::<Text, _>(done_data(&Outcome::Cancelled));
+        let rows: Vec<RescueRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut rescued = Vec::with_capacity(rows.len());
+        for RescueRow {
+            action_id,
+            action_type,
+            verdict,
+            last_seq,
+        } in rows
+        {
+            self.log_grew(action_id, last_seq)?;
+            rescued.push(Rescued {
+                action_id: ActionId::from_uuid(action_id),
+                action_type: type_name(&action_type, action_id)?,
+                verdict: match verdict.as_str() {
+                    "again" => RescueVerdict::Requeued,
+                    "cancelled" => RescueVerdict::Cancelled,
+                    _ => RescueVerdict::Failed,
+                },
+            });
+        }
+        if rescued
+            .iter()
+            .any(|one| one.verdict == RescueVerdict::Requeued)
+        {
+            self.hub.queue_grew();
+        }
+        Ok(rescued)
+    }
+
+    async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {
+        let statement =
+            Statement::new(include_str!("sql/promote.sql")).bind::<Int4, _>(count(limit));
+        let promoted = self
+            .database
+            .rows::<TypeNameRow>(Access::Write, &statement)
+            .await?
+            .len();
+        if promoted > 0 {
+            self.hub.queue_grew();
+        }
+        let statement = Statement::new(include_str!("sql/next_due.sql"));
+        let next = self
+            .database
+            .row::<DueRow>(Access::Read, &statement)
+            .await?;
+        Ok(Promoted {
+            count: promoted,
+            next_due_in: next
+                .map(|row| Duration::from_millis(u64::try_from(row.due_in_ms).unwrap_or(0))),
+        })
+    }
+}
+
+impl PgLeases {
+    async fn finished_by(&self, leases: &[LeaseRef]) -> Result<Vec<Uuid>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement =
+            Statement::new(include_str!("sql/finished_by.sql")).bind_leases(leases.iter());
+        let rows: Vec<IdRow> = self.database.rows(Access::Read, &statement).await?;
+        Ok(rows.into_iter().map(|row| row.action_id).collect())
+    }
+}
+
+impl<'a> Statement<'a> {
+    /// Gives the next two parameters: actions and leases.
+    fn bind_leases<'l>(self, leases: impl Iterator<Item = &'l LeaseRef>) -> Self {
+        let (actions, grants): (Vec<Uuid>, Vec<Uuid>) = leases
+            .map(|lease| (lease.action_id.as_uuid(), lease.lease_id.as_uuid()))
+            .unzip();
+        self.bind::<Array<SqlUuid>, _>(actions)
+            .bind::<Array<SqlUuid>, _>(grants)
+    }
+
+    /// Gives the next four parameters: actions, offsets, names and data of events.
+    fn bind_events<'e: 'a>(self, events: impl Iterator<Item = (Uuid, i32, &'e NewEvent)>) -> Self {
+        let (mut actions, mut offsets, mut names, mut data) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (action, offset, event) in events {
+            actions.push(action);
+            offsets.push(offset);
+            names.push(event.name.as_str());
+            data.push(event.data.as_str());
+        }
+        self.bind::<Array<SqlUuid>, _>(actions)
+            .bind::<Array<Int4>, _>(offsets)
+            .bind::<Array<Text>, Vec<&'e str>>(names)
+            .bind::<Array<Text>, Vec<&'e str>>(data)
+    }
+}
+
+/// The lanes to look into: every priority of every type, the urgent ones of all types first. Which type comes
+/// first changes from claim to claim, so that none starves behind another.
+fn lanes(types: &[ActionTypeName]) -> Vec<(&ActionTypeName, i16)> {
+    let turn = getrandom::u32().map_or(0, |random| usize::try_from(random).unwrap_or(0))
+        % types.len().max(1);
+    (0..=i16::from(Priority::MAX))
+        .flat_map(|priority| {
+            types
+                .iter()
+                .cycle()
+                .skip(turn)
+                .take(types.len())
+                .map(move |name| (name, priority))
+        })
+        .collect()
+}
+
+fn numbered<'e>(
+    lease: LeaseRef,
+    events: impl Iterator<Item = &'e NewEvent>,
+) -> impl Iterator<Item = (Uuid, i32, &'e NewEvent)> {
+    (0..)
+        .zip(events)
+        .map(move |(offset, event)| (lease.action_id.as_uuid(), offset, event))
+}
+
+fn output(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Succeeded(output) => Some(output.as_str()),
+        Outcome::Failed(_) | Outcome::Cancelled => None,
+    }
+}
+
+fn error(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Failed(error) => Some(error.to_json()),
+        Outcome::Succeeded(_) | Outcome::Cancelled => None,
+    }
+}
+
+fn retry_data(reason: RetryReason, error: Option<&ActionError>) -> String {
+    NewEvent::retry(reason, error).data.as_str().to_owned()
+}
+
+fn done_data(outcome: &Outcome) -> String {
+    NewEvent::done(outcome).data.as_str().to_owned()
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval::from_microseconds(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_are_priorities_first_and_hold_every_type() {
+        let types: Vec<_> = ["a", "b", "c"]
+            .map(|name| ActionTypeName::parse(name).unwrap())
+            .into();
+        let lanes = lanes(&types);
+        assert_eq!(lanes.len(), 30);
+        assert!(lanes.is_sorted_by_key(|(_, priority)| *priority));
+        for priority in lanes.chunks(3) {
+            let names: HashSet<_> = priority.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names.len(), 3);
+        }
+    }
+
+    #[test]
+    fn a_long_time_is_still_an_interval() {
+        assert_eq!(
+            interval(Duration::from_millis(1_500)).microseconds,
+            1_500_000
+        );
+        assert_eq!(interval(Duration::MAX).microseconds, i64::MAX);
+    }
+}

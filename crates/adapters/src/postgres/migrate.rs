@@ -1,0 +1,164 @@
+//! The schema's migrations, which the binary carries.
+
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::result::ConnectionError;
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::pool::Database;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
+
+/// Held while migrating, so that replicas which start together migrate once. One key a schema: several
+/// installations may share a database.
+const LOCK: &str =
+    "SELECT pg_advisory_lock(hashtextextended('deed migrations in ' || current_schema(), 0))";
+
+/// Migrations may rewrite tables: the limits for requests are not for them.
+const PATIENT: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+
+/// Why migrating failed. What was done before stays: every migration is a transaction of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// PostgreSQL can't be reached.
+    #[error("no connection to PostgreSQL")]
+    Connect(#[source] ConnectionError),
+    /// PostgreSQL refused to lock or to prepare the session.
+    #[error("the migrations could not be locked")]
+    Lock(#[source] diesel::result::Error),
+    /// A migration failed.
+    #[error("a migration failed")]
+    Run(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The blocking task was ended.
+    #[error("migrating was interrupted")]
+    Interrupted,
+}
+
+/// One migration and whether the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Number and name, such as `0001_identity`.
+    pub name: String,
+    /// Whether it has run.
+    pub is_applied: bool,
+}
+
+/// Runs what the database lacks and answers the names, oldest first. Safe when several replicas call it at once.
+///
+/// # Errors
+/// When PostgreSQL is away or refuses a migration.
+pub async fn up(database: &Database) -> Result<Vec<String>, MigrateError> {
+    with_harness(database, |harness| {
+        let mut done = Vec::new();
+        for migration in pending_on(harness)? {
+            harness
+                .run_migration(&migration)
+                .map_err(MigrateError::Run)?;
+            done.push(migration.name().to_string());
+        }
+        Ok(done)
+    })
+    .await
+}
+
+/// Takes back the newest migration that has run and answers its name.
+///
+/// # Errors
+/// When PostgreSQL is away or refuses.
+pub async fn down(database: &Database) -> Result<Option<String>, MigrateError> {
+    with_harness(database, |harness| {
+        let Some(newest) = harness
+            .applied_migrations()
+            .map_err(MigrateError::Run)?
+            .into_iter()
+            .max()
+        else {
+            return Ok(None);
+        };
+        for migration in known()? {
+            if migration.name().version() == newest {
+                harness
+                    .revert_migration(&migration)
+                    .map_err(MigrateError::Run)?;
+                return Ok(Some(migration.name().to_string()));
+            }
+        }
+        Err(MigrateError::Run(
+            format!("migration {newest} is not one of this binary").into(),
+        ))
+    })
+    .await
+}
+
+/// Every migration of this binary, oldest first.
+///
+/// # Errors
+/// When PostgreSQL is away.
+pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, MigrateError> {
+    with_harness(database, |harness| {
+        let applied = harness.applied_migrations().map_err(MigrateError::Run)?;
+        Ok(known()?
+            .into_iter()
+            .map(|migration| MigrationStatus {
+                name: migration.name().to_string(),
+                is_applied: applied.contains(&migration.name().version()),
+            })
+            .collect())
+    })
+    .await
+}
+
+/// The names of the migrations that the database lacks. Migrations that this binary doesn't know are no
+/// hindrance: a newer one has run them.
+///
+/// # Errors
+/// When PostgreSQL is away.
+pub async fn pending(database: &Database) -> Result<Vec<String>, MigrateError> {
+    let status = status(database).await?;
+    Ok(status
+        .into_iter()
+        .filter(|migration| !migration.is_applied)
+        .map(|migration| migration.name)
+        .collect())
+}
+
+type Harness = AsyncMigrationHarness<AsyncPgConnection>;
+
+/// The harness blocks its thread, so it gets one that may be blocked.
+async fn with_harness<T, F>(database: &Database, work: F) -> Result<T, MigrateError>
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Harness) -> Result<T, MigrateError> + Send + 'static,
+{
+    let mut connection = database
+        .connect_apart()
+        .await
+        .map_err(MigrateError::Connect)?;
+    connection
+        .batch_execute(PATIENT)
+        .await
+        .map_err(MigrateError::Lock)?;
+    connection
+        .batch_execute(LOCK)
+        .await
+        .map_err(MigrateError::Lock)?;
+    // The lock ends with the connection, which ends with the harness.
+    tokio::task::spawn_blocking(move || work(&mut Harness::new(connection)))
+        .await
+        .map_err(|_| MigrateError::Interrupted)?
+}
+
+fn known() -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError> {
+    let mut migrations = MIGRATIONS.migrations().map_err(MigrateError::Run)?;
+    migrations.sort_by(|a, b| a.name().version().cmp(&b.name().version()));
+    Ok(migrations)
+}
+
+fn pending_on(harness: &mut Harness) -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError> {
+    let applied = harness.applied_migrations().map_err(MigrateError::Run)?;
+    Ok(known()?
+        .into_iter()
+        .filter(|migration| !applied.contains(&migration.name().version()))
+        .collect())
+}

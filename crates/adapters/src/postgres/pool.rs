@@ -1,0 +1,376 @@
+//! The pool of connections, and the time that the database has for a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use deadpool::Runtime;
+use diesel::QueryableByName;
+use diesel::pg::Pg;
+use diesel::result::Error as DieselError;
+use diesel::result::{ConnectionError, DatabaseErrorKind};
+use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::NoTls;
+
+use super::error::DbError;
+use super::statement::Statement;
+
+/// How long a request waits for a free connection.
+const WAIT: Duration = Duration::from_secs(2);
+/// How long opening a connection may take.
+const CREATE: Duration = Duration::from_secs(5);
+/// How long checking a used connection may take.
+const RECYCLE: Duration = Duration::from_secs(2);
+/// How long all database work of one read may take, the wait for a connection included.
+const READ_DEADLINE: Duration = Duration::from_millis(2_400);
+/// The same for a write: its COMMIT is on the way, so giving up earlier would leave its outcome unknown.
+const WRITE_DEADLINE: Duration = Duration::from_secs(7);
+/// How often a statement that lost against a neighbour (deadlock, serialization) is run again.
+const RETRIES: u32 = 3;
+
+/// Session settings, as start-up options. `jit` costs more than it gives for statements of a
+/// millisecond; the generic plans are the ones that the statements were written for. Nobody waits for a lock
+/// for longer than for a connection.
+const SESSION: &str = "-c jit=off -c plan_cache_mode=force_generic_plan \
+     -c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
+
+/// Error messages are told apart by their English text where diesel hides the SQLSTATE. Only a
+/// superuser may choose the language, so a refusal is no error.
+const ENGLISH: &str = "DO $$ BEGIN PERFORM set_config('lc_messages', 'C', false); \
+     EXCEPTION WHEN insufficient_privilege THEN NULL; END $$";
+
+/// A database URL that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the database URL is not valid")]
+pub struct BadDatabaseUrl(#[source] tokio_postgres::Error);
+
+/// Whether a statement changes something: decides how long it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// PostgreSQL behind a pool of connections. Cheap to clone; opens its connections on first use.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool<AsyncPgConnection>,
+    config: Arc<tokio_postgres::Config>,
+    statements: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("pool", &self.pool.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// A pool of at most `size` connections to `url`, in tokio-postgres' form (TCP or a unix socket).
+    ///
+    /// Doesn't connect. Must be made on the runtime that will run the database's work.
+    ///
+    /// # Errors
+    /// When `url` can't be understood.
+    pub fn new(url: &str, size: usize) -> Result<Self, BadDatabaseUrl> {
+        let config = Arc::new(session_config(url)?);
+        let mut manager = ManagerConfig::default();
+        manager.recycling_method = RecyclingMethod::Fast;
+        let shared = Arc::clone(&config);
+        manager.custom_setup = Box::new(move |_| connect(Arc::clone(&shared)).boxed());
+        // The manager only hands the text to `custom_setup`, which has the parsed form.
+        let manager = AsyncDieselConnectionManager::new_with_config(String::new(), manager);
+        let pool = Pool::builder(manager)
+            .max_size(size.max(1))
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(CREATE))
+            .recycle_timeout(Some(RECYCLE))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .unwrap_or_else(|_| unreachable!("time-outs are given together with a runtime"));
+        Ok(Self {
+            pool,
+            config,
+            statements: Arc::new(AtomicU64::new(0)),
+        })
+    }
+
+    /// How many statements were sent since the start.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        AtomicU64::load(&self.statements, Ordering::Relaxed)
+    }
+
+    /// Closes the pool: connections end as they come back, and further work is refused.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    /// The configuration of its connections, for one that stands outside the pool.
+    pub(crate) fn config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
+    /// A connection outside the pool, with the same session settings.
+    pub(crate) async fn connect_apart(&self) -> Result<AsyncPgConnection, ConnectionError> {
+        match tokio::time::timeout(CREATE, connect(Arc::clone(&self.config))).await {
+            Ok(connection) => connection,
+            Err(_) => Err(ConnectionError::BadConnection(
+                "no answer in time".to_owned(),
+            )),
+        }
+    }
+
+    /// Runs `statement` and answers its rows.
+    pub(crate) async fn rows<R>(
+        &self,
+        access: Access,
+        statement: &Statement<'_>,
+    ) -> Result<Vec<R>, DbError>
+    where
+        R: QueryableByName<Pg> + Send + 'static,
+    {
+        let mut retries = 0;
+        let deadline = access.deadline();
+        loop {
+            let mut checkout = self.checkout(deadline).await?;
+            let outcome = checkout
+                .within(access, deadline, |connection| {
+                    statement.load::<R>(connection)
+                })
+                .await;
+            match outcome {
+                Err(error) if error.is_retryable() && retries < RETRIES => {
+                    drop(checkout);
+                    retries += 1;
+                    log::debug!(retry = retries; "a statement met a neighbour and is run again");
+                    tokio::time::sleep(pause(retries)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Runs `statement` and answers its only row, if it has one.
+    pub(crate) async fn row<R>(
+        &self,
+        access: Access,
+        statement: &Statement<'_>,
+    ) -> Result<Option<R>, DbError>
+    where
+        R: QueryableByName<Pg> + Send + 'static,
+    {
+        Ok(self.rows(access, statement).await?.into_iter().next())
+    }
+
+    /// Runs `statement` and answers how many rows it changed.
+    pub(crate) async fn run(
+        &self,
+        access: Access,
+        statement: &Statement<'_>,
+    ) -> Result<usize, DbError> {
+        let deadline = access.deadline();
+        let mut checkout = self.checkout(deadline).await?;
+        checkout
+            .within(access, deadline, |connection| statement.execute(connection))
+            .await
+    }
+
+    /// Runs a query that diesel's builder made.
+    pub(crate) async fn select<T, F>(&self, query: F) -> Result<T, DbError>
+    where
+        F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, DieselError>>,
+    {
+        let deadline = Access::Read.deadline();
+        let mut checkout = self.checkout(deadline).await?;
+        checkout.within(Access::Read, deadline, query).await
+    }
+
+    /// Runs SQL that may hold several statements, without parameters.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), DbError> {
+        let deadline = Access::Write.deadline();
+        let mut checkout = self.checkout(deadline).await?;
+        checkout
+            .within(Access::Write, deadline, |connection| {
+                connection.batch_execute(sql)
+            })
+            .await
+    }
+
+    async fn checkout(&self, deadline: Instant) -> Result<Checkout<'_>, DbError> {
+        match timeout_at(
+            deadline.min(Instant::now() + READ_DEADLINE),
+            self.pool.get(),
+        )
+        .await
+        {
+            Ok(Ok(object)) => Ok(Checkout {
+                object: Some(object),
+                idle: true,
+                statements: &self.statements,
+            }),
+            Ok(Err(error)) => Err(DbError::Unavailable(error.to_string())),
+            Err(_) => Err(DbError::Unavailable("no connection in time".to_owned())),
+        }
+    }
+}
+
+impl Access {
+    fn deadline(self) -> Instant {
+        Instant::now()
+            + match self {
+                Self::Read => READ_DEADLINE,
+                Self::Write => WRITE_DEADLINE,
+            }
+    }
+}
+
+/// A connection in use. It goes back to the pool only if nothing is under way on it: work that was
+/// given up or dropped leaves an answer outstanding, and the next user would wait for it.
+struct Checkout<'p> {
+    object: Option<Object<AsyncPgConnection>>,
+    idle: bool,
+    statements: &'p AtomicU64,
+}
+
+impl Checkout<'_> {
+    async fn within<'c, T, F, Fut>(
+        &'c mut self,
+        access: Access,
+        deadline: Instant,
+        work: F,
+    ) -> Result<T, DbError>
+    where
+        F: FnOnce(&'c mut AsyncPgConnection) -> Fut,
+        Fut: Future<Output = Result<T, DieselError>> + 'c,
+    {
+        let Some(connection) = self.object.as_deref_mut() else {
+            return Err(DbError::Unavailable("the connection is gone".to_owned()));
+        };
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.idle = false;
+        match timeout_at(deadline, work(connection)).await {
+            Ok(Ok(value)) => {
+                self.idle = true;
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                // A read-only answer means that this is no longer the primary: connect anew.
+                self.idle = !matches!(
+                    error,
+                    DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
+                );
+                Err(DbError::from(error).of(access))
+            }
+            Err(_) => Err(DbError::NoAnswer("no answer in time".to_owned()).of(access)),
+        }
+    }
+}
+
+impl Drop for Checkout<'_> {
+    fn drop(&mut self) {
+        if !self.idle
+            && let Some(object) = self.object.take()
+        {
+            drop(Object::take(object));
+        }
+    }
+}
+
+/// 5–20 ms, 10–40 ms, …: spread, so that the same neighbours don't meet again.
+fn pause(attempt: u32) -> Duration {
+    let spread = getrandom::u32().map_or(7, |random| u64::from(random % 16));
+    Duration::from_millis((5 + spread) << attempt.min(4).saturating_sub(1))
+}
+
+async fn connect(
+    config: Arc<tokio_postgres::Config>,
+) -> Result<AsyncPgConnection, ConnectionError> {
+    let (client, connection) = config
+        .connect(NoTls)
+        .await
+        .map_err(|error| ConnectionError::BadConnection(reason(&error)))?;
+    let mut connection =
+        AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+    connection
+        .batch_execute(ENGLISH)
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(connection)
+}
+
+/// What went wrong, with its cause: tokio-postgres' own text is only "db error".
+fn reason(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+fn session_config(url: &str) -> Result<tokio_postgres::Config, BadDatabaseUrl> {
+    let mut config: tokio_postgres::Config = url.parse().map_err(BadDatabaseUrl)?;
+    // PostgreSQL takes the last of two values: what the URL says wins.
+    let options = match config.get_options() {
+        Some(own) => format!("{SESSION} {own}"),
+        None => SESSION.to_owned(),
+    };
+    config.options(options);
+    if config.get_application_name().is_none() {
+        config.application_name("deed");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CREATE);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(Duration::from_secs(15));
+    }
+    config
+        .keepalives(true)
+        .keepalives_idle(Duration::from_secs(15))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3);
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_url_keeps_its_own_options_and_they_win() {
+        let config =
+            session_config("postgres://deed@/deed?host=%2Ftmp%2Fs&options=-csearch_path%3Dx")
+                .unwrap();
+        let options = config.get_options().unwrap();
+        assert!(options.starts_with("-c jit=off"), "{options}");
+        assert!(options.ends_with("-csearch_path=x"), "{options}");
+        assert_eq!(config.get_application_name(), Some("deed"));
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_refused_and_not_repeated() {
+        let error = session_config("postgres://user:secret@host:notaport/").unwrap_err();
+        assert!(!error.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_short() {
+        for attempt in 1..=RETRIES {
+            let pause = pause(attempt);
+            assert!(
+                pause >= Duration::from_millis(5) && pause <= Duration::from_millis(160),
+                "{pause:?}"
+            );
+        }
+    }
+}

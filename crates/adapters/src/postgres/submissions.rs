@@ -1,0 +1,179 @@
+//! Submitting and cancelling actions.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use deed_domain::action::{NewAction, NewEvent, Outcome, Payload, Sequence};
+use deed_domain::caller::Reach;
+use deed_domain::error::StoreError;
+use deed_domain::id::{ActionId, ApiKeyId, UserId};
+use deed_domain::idempotency::Idempotency;
+use deed_domain::ports::{CancelVerdict, Submissions, Submitted};
+use diesel::QueryableByName;
+use diesel::sql_types::{
+    Array, Binary, Bool, Int2, Int4, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
+use uuid::Uuid;
+
+use super::action_row::{like_patterns, sequence};
+use super::error::DbError;
+use super::idempotency::{Before, look_up};
+use super::pool::{Access, Database};
+use super::statement::Statement;
+use super::wakeups::WakeupHub;
+
+/// How often a request is tried whose idempotency key was taken and then free again.
+const SUBMIT_TRIES: u32 = 5;
+/// How often a cancel looks for an action that moves between queue and lease.
+const CANCEL_TRIES: u32 = 20;
+
+/// The submitter's side of the actions in PostgreSQL.
+pub struct PgSubmissions {
+    database: Database,
+    hub: WakeupHub,
+}
+
+impl PgSubmissions {
+    /// Submissions to `database`.
+    #[must_use]
+    pub fn new(database: Database, hub: WakeupHub) -> Self {
+        Self { database, hub }
+    }
+}
+
+#[derive(QueryableByName)]
+struct SubmittedRow {
+    #[diesel(sql_type = Bool)]
+    is_new: bool,
+}
+
+#[derive(QueryableByName)]
+struct CancelRow {
+    #[diesel(sql_type = Bool)]
+    exists: bool,
+    #[diesel(sql_type = Nullable<Int4>)]
+    last_seq: Option<i32>,
+    #[diesel(sql_type = Bool)]
+    is_asked: bool,
+    #[diesel(sql_type = Bool)]
+    is_over: bool,
+}
+
+#[async_trait]
+impl Submissions for PgSubmissions {
+    async fn submit(
+        &self,
+        action: NewAction,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Submitted, StoreError> {
+        let id = action.id;
+        let statement = submit_statement(&[(&action, idempotency.as_ref())]);
+        for _ in 0..SUBMIT_TRIES {
+            let row = match self
+                .database
+                .row::<SubmittedRow>(Access::Write, &statement)
+                .await
+            {
+                Err(DbError::Locked(_)) if idempotency.is_some() => return Ok(Submitted::InFlight),
+                other => other?,
+            };
+            let is_known = row.is_some();
+            if row.is_some_and(|row| row.is_new) {
+                self.hub.log_grew(id, Sequence::FIRST);
+                self.hub.queue_grew();
+                return Ok(Submitted::New);
+            }
+            let Some(idempotency) = &idempotency else {
+                return Ok(Submitted::UnknownType);
+            };
+            match look_up(&self.database, idempotency).await? {
+                Before::Made(id) => return Ok(Submitted::Replayed(ActionId::from_uuid(id))),
+                Before::OtherRequest => return Ok(Submitted::KeyReused),
+                Before::Nothing if is_known => {}
+                Before::Nothing => return Ok(Submitted::UnknownType),
+            }
+        }
+        Ok(Submitted::InFlight)
+    }
+
+    async fn cancel(&self, id: ActionId, reach: &Reach) -> Result<CancelVerdict, StoreError> {
+        let Reach { owner, types } = reach;
+        let statement = Statement::new(include_str!("sql/cancel.sql"))
+            .bind::<SqlUuid, _>(id.as_uuid())
+            .bind::<Nullable<SqlUuid>, _>(owner.map(UserId::as_uuid))
+            .bind::<Nullable<Array<Text>>, _>(like_patterns(types))
+            .bind::<Text, String>(NewEvent::done(&Outcome::Cancelled).data.as_str().to_owned());
+        for _ in 0..CANCEL_TRIES {
+            let Some(row) = self
+                .database
+                .row::<CancelRow>(Access::Write, &statement)
+                .await?
+            else {
+                break;
+            };
+            let CancelRow {
+                exists,
+                last_seq,
+                is_asked,
+                is_over,
+            } = row;
+            if !exists {
+                return Ok(CancelVerdict::NotFound);
+            }
+            if let Some(last) = last_seq {
+                self.hub.log_grew(id, sequence(last, "seq", id.as_uuid())?);
+                return Ok(CancelVerdict::Cancelled);
+            }
+            if is_asked {
+                self.hub.cancel_asked(id);
+                return Ok(CancelVerdict::Asked);
+            }
+            if is_over {
+                return Ok(CancelVerdict::Over);
+            }
+        }
+        Err(DbError::Contention("the action kept moving".to_owned()).into())
+    }
+}
+
+fn submit_statement<'a>(items: &[(&'a NewAction, Option<&'a Idempotency>)]) -> Statement<'a> {
+    fn column<'a, T>(
+        items: &[(&'a NewAction, Option<&'a Idempotency>)],
+        value: impl Fn(&'a NewAction) -> T,
+    ) -> Vec<T> {
+        items.iter().map(|(action, _)| value(action)).collect()
+    }
+    fn key<'a, T>(
+        items: &[(&'a NewAction, Option<&'a Idempotency>)],
+        value: impl Fn(&'a Idempotency) -> T,
+    ) -> Vec<Option<T>> {
+        items
+            .iter()
+            .map(|(_, idempotency)| idempotency.map(&value))
+            .collect()
+    }
+    Statement::new(include_str!("sql/submit.sql"))
+        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(items, |action| action.id.as_uuid()))
+        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(items, |action| action.user_id.as_uuid()))
+        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(items, |action| {
+            action.api_key_id.map(ApiKeyId::as_uuid)
+        }))
+        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(items, |action| {
+            action.retry_of.map(ActionId::as_uuid)
+        }))
+        .bind::<Array<Text>, Vec<&str>>(column(items, |action| action.action_type.as_str()))
+        .bind::<Array<Int2>, Vec<i16>>(column(items, |action| i16::from(action.priority.get())))
+        .bind::<Array<Int2>, Vec<i16>>(column(items, |action| {
+            i16::try_from(action.max_attempts).unwrap_or(i16::MAX)
+        }))
+        .bind::<Array<Nullable<Timestamptz>>, Vec<Option<DateTime<Utc>>>>(column(items, |action| {
+            action.run_at
+        }))
+        .bind::<Array<Text>, Vec<&str>>(column(items, |action| Payload::as_str(&action.input)))
+        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(items, |asked| {
+            asked.scope.as_bytes().to_vec()
+        }))
+        .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(key(items, |asked| asked.key.as_str()))
+        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(items, |asked| {
+            asked.request_hash.to_vec()
+        }))
+}

@@ -1,0 +1,209 @@
+//! The in-process runner: a worker with no network between.
+//!
+//! It leases actions like any other worker, by the same ports and rules: its lease is short and renewed while it
+//! works, its writes are fenced, and what it leaves behind when it is killed is taken over by whoever comes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use deed_domain::action::{ActionType, ActionTypeName, Grant};
+use deed_domain::id::ActionId;
+use deed_domain::ports::{ActionHandler, ClaimRequest, Leases, Wakeups};
+use deed_domain::service::Work;
+use futures_util::StreamExt as _;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use performing::{Performing, Stop};
+pub use sweeper::sweep;
+
+mod attempt;
+mod flusher;
+mod heart;
+mod performing;
+mod sweeper;
+
+/// How long a lease holds without a heartbeat.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often the queue is looked into when nothing wakes the runner.
+const FLOOR: Duration = Duration::from_secs(1);
+/// How long the release of what was not finished may take at the end of a drain.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// What a runner is told by its settings.
+#[derive(Debug, Clone)]
+pub struct RunnerSettings {
+    /// How many actions it performs at a time.
+    pub slots: usize,
+    /// What it is called in the leases that it holds.
+    pub worker: String,
+}
+
+/// Performs actions by handlers in this process.
+pub struct Runner {
+    shared: Arc<Shared>,
+    wakeups: Arc<dyn Wakeups>,
+    settings: RunnerSettings,
+}
+
+/// What the runner's tasks share.
+struct Shared {
+    leases: Arc<dyn Leases>,
+    work: Work,
+    handlers: HashMap<ActionTypeName, (ActionType, Arc<dyn ActionHandler>)>,
+    performing: Mutex<HashMap<ActionId, Arc<Performing>>>,
+    /// Something waits to be flushed.
+    dirty: Arc<Notify>,
+}
+
+impl Shared {
+    fn performing(&self) -> MutexGuard<'_, HashMap<ActionId, Arc<Performing>>> {
+        self.performing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Runner {
+    /// A runner of `handlers`; of two for one type the last counts.
+    #[must_use]
+    pub fn new(
+        leases: Arc<dyn Leases>,
+        work: Work,
+        wakeups: Arc<dyn Wakeups>,
+        handlers: impl IntoIterator<Item = Arc<dyn ActionHandler>>,
+        settings: RunnerSettings,
+    ) -> Self {
+        let handlers = handlers
+            .into_iter()
+            .map(|handler| {
+                let action_type = handler.action_type();
+                (action_type.name.clone(), (action_type, handler))
+            })
+            .collect();
+        let shared = Shared {
+            leases,
+            work,
+            handlers,
+            performing: Mutex::default(),
+            dirty: Arc::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            wakeups,
+            settings,
+        }
+    }
+
+    /// The types that it performs, to be registered before it runs.
+    #[must_use]
+    pub fn action_types(&self) -> Vec<ActionType> {
+        self.shared
+            .handlers
+            .values()
+            .map(|(action_type, _)| action_type.clone())
+            .collect()
+    }
+
+    /// Performs actions until `drain` is ready; then takes no more, lets those under way finish for `grace`, gives
+    /// the rest back to the queue, and returns.
+    pub async fn run(self, drain: impl Future<Output = ()> + Send, grace: Duration) {
+        let mut helpers = JoinSet::new();
+        helpers.spawn(flusher::run(Arc::clone(&self.shared)));
+        helpers.spawn(heart::renew(Arc::clone(&self.shared)));
+        helpers.spawn(heart::hear_cancels(
+            Arc::clone(&self.shared),
+            self.wakeups.watch_cancels(),
+        ));
+        let mut attempts = JoinSet::new();
+        tokio::select! {
+            () = self.take(&mut attempts) => {}
+            () = drain => {}
+        }
+        self.finish(attempts, Instant::now() + grace).await;
+        helpers.shutdown().await;
+    }
+
+    /// Claims for all free slots together, whenever something may be there.
+    async fn take(&self, attempts: &mut JoinSet<()>) {
+        if self.shared.handlers.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        let mut wakeups = self.wakeups.watch_queue();
+        let mut pause = Duration::ZERO;
+        loop {
+            while attempts.try_join_next().is_some() {}
+            let free = self.settings.slots.saturating_sub(attempts.len());
+            let mut may_be_more = true;
+            if free > 0 {
+                match self.shared.leases.claim(&self.request(free)).await {
+                    Ok(grants) => {
+                        pause = Duration::ZERO;
+                        may_be_more = grants.len() >= free;
+                        for grant in grants {
+                            self.start(grant, attempts);
+                        }
+                    }
+                    Err(error) => {
+                        pause = (pause * 2).clamp(Duration::from_millis(100), FLOOR);
+                        log::debug!(error:err = error; "nothing could be claimed");
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                }
+            }
+            tokio::select! {
+                // A slot that gets free is of use only if there was more than the slots could take.
+                Some(_) = attempts.join_next(), if may_be_more && !attempts.is_empty() => {}
+                Some(()) = wakeups.next(), if self.settings.slots > attempts.len() => {}
+                () = tokio::time::sleep(FLOOR) => {}
+            }
+        }
+    }
+
+    fn request(&self, free: usize) -> ClaimRequest {
+        ClaimRequest {
+            types: self.shared.handlers.keys().cloned().collect(),
+            max: free,
+            worker: self.settings.worker.clone(),
+            lease: Some(LEASE),
+        }
+    }
+
+    fn start(&self, grant: Grant, attempts: &mut JoinSet<()>) {
+        // Not one that was asked for: leave it to expire rather than to guess.
+        let Some((action_type, handler)) = self.shared.handlers.get(&grant.action_type) else {
+            return;
+        };
+        let performing = Arc::new(Performing::new(&grant, Arc::clone(&self.shared.dirty)));
+        self.shared
+            .performing()
+            .insert(grant.lease.id.action_id, Arc::clone(&performing));
+        attempts.spawn(attempt::run(
+            Arc::clone(&self.shared),
+            grant,
+            action_type.clone(),
+            Arc::clone(handler),
+            performing,
+        ));
+    }
+
+    async fn finish(&self, mut attempts: JoinSet<()>, deadline: Instant) {
+        let all_done = async { while attempts.join_next().await.is_some() {} };
+        if timeout_at(deadline, all_done).await.is_ok() {
+            return;
+        }
+        for performing in self.shared.performing().values() {
+            performing.stop(Stop::Draining);
+        }
+        let all_released = async { while attempts.join_next().await.is_some() {} };
+        if timeout_at(Instant::now() + RELEASE, all_released)
+            .await
+            .is_err()
+        {
+            log::warn!(count = attempts.len(); "actions were not given back; their leases will expire");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Takes actions from performers that fell silent, and queues those whose time has come. Runs on every replica;
+//! they don't get into each other's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deed_domain::error::StoreError;
+use deed_domain::ports::Leases;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The least pause between two looks.
+const LEAST: Duration = Duration::from_millis(20);
+/// How many a look takes.
+const BATCH: usize = 200;
+
+/// Sweeps once a second, and sooner if something is due sooner, for as long as it is polled.
+pub async fn sweep(leases: Arc<dyn Leases>) {
+    loop {
+        let pause = match look(leases.as_ref()).await {
+            Ok(next_due_in) => next_due_in.map_or(INTERVAL, |due| due.clamp(LEAST, INTERVAL)),
+            Err(error) => {
+                log::debug!(error:err = error; "nothing was swept");
+                INTERVAL
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn look(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
+    loop {
+        let rescued = leases.rescue(BATCH).await?;
+        for one in &rescued {
+            log::warn!(action_id:% = one.action_id, action_type:% = one.action_type; "{} was taken from its performer", one.action_id);
+        }
+        if rescued.len() < BATCH {
+            break;
+        }
+    }
+    loop {
+        let promoted = leases.promote(BATCH).await?;
+        if promoted.count < BATCH {
+            return Ok(promoted.next_due_in);
+        }
+    }
+}
