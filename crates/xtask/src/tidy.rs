@@ -12,33 +12,44 @@ use crate::cargo::root;
 use crate::documents;
 use crate::terminal::say;
 
-/// Runs every check, and tells all that is wrong at once.
+/// Runs every check, and tells all that is wrong at once. A check that can't be made is a fault like any other.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = root();
-    let mut found = Vec::new();
-    say("Checking crate edges …");
-    found.extend(edges::check(root)?);
-    say("Checking files, migrations and what the documents name …");
     let files = files::all(root)?;
-    found.extend(files::check(root, &files)?);
-    found.extend(migrations::check(root)?);
-    found.extend(names::check(root, &files)?);
+    let mut faults = Faults::default();
+    say("Checking crate edges …");
+    faults.add(edges::check(root));
+    say("Checking files, migrations and what the documents name …");
+    faults.add(files::check(root, &files));
+    faults.add(migrations::check(root));
+    faults.add(names::check(root, &files));
+    faults.add(error_pages::check(root));
     say("Checking generated documents (this builds the binary) …");
-    found.extend(documents::stale()?);
-    found.extend(error_pages::check(root)?);
-    if found.is_empty() {
-        say("Tidy.");
-        return Ok(());
+    faults.add(documents::stale());
+    faults.tell()
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, found: anyhow::Result<Vec<String>>) {
+        self.0
+            .extend(found.unwrap_or_else(|error| vec![format!("{error:#}")]));
     }
-    for fault in &found {
-        say(format!("  {fault}"));
-    }
-    bail!(
-        "{} found",
-        if found.len() == 1 {
-            "1 fault".to_owned()
-        } else {
-            format!("{} faults", found.len())
+
+    fn tell(self) -> anyhow::Result<()> {
+        if self.0.is_empty() {
+            say("Tidy.");
+            return Ok(());
         }
-    )
+        for fault in &self.0 {
+            say(format!("  {fault}"));
+        }
+        match self.0.len() {
+            1 => bail!("1 fault"),
+            number => bail!("{number} faults"),
+        }
+    }
 }
