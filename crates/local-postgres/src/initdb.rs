@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Doing as _;
 use crate::home::Home;
@@ -12,6 +13,8 @@ use crate::{Installation, StartError, process};
 
 /// It takes about a second on a laptop, and some tens of seconds on the slowest disks.
 const LIMIT: Duration = Duration::from_secs(180);
+/// How long programs of an `initdb` that was killed may go on writing.
+const LEFT_OVER: Duration = Duration::from_secs(5);
 
 /// The major version that wrote the data, or `None` where there are none.
 pub(crate) fn version_of(data: &Path) -> Result<Option<String>, StartError> {
@@ -64,13 +67,29 @@ pub(crate) fn run(
 }
 
 /// Deletes a directory with all that is in it, if it exists.
+///
+/// An `initdb` whose owner was killed a moment ago may still be writing into it, or be deleting it as well.
 pub(crate) fn remove(directory: &Path) -> Result<(), StartError> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StartError::Io {
-            action: "remove",
-            path: directory.to_owned(),
-            source: error,
-        }),
-        _ => Ok(()),
+    let began = Instant::now();
+    loop {
+        match fs::remove_dir_all(directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.exists() => {
+                return Ok(());
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                ) && began.elapsed() < LEFT_OVER => {}
+            Err(source) => {
+                return Err(StartError::Io {
+                    action: "remove",
+                    path: directory.to_owned(),
+                    source,
+                });
+            }
+        }
+        thread::sleep(Duration::from_millis(10));
     }
 }

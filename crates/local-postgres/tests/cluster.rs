@@ -434,6 +434,25 @@ fn an_initdb_that_was_cut_off_is_begun_anew() {
 }
 
 #[test]
+fn an_initdb_whose_owner_was_killed_is_begun_anew_at_once() {
+    let directory = open_directory();
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_local-postgres"))
+        .arg(directory.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let unfinished = directory.path().join("data.unfinished");
+    eventually("initdb writes", || unfinished.join("base").exists());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(!directory.path().join("data").exists());
+    let cluster = start(&Options::new(directory.path())).unwrap();
+    assert_eq!(ask(&cluster.url(), "SELECT 1"), "1");
+}
+
+#[test]
 fn a_server_that_does_not_start_shows_the_end_of_its_log() {
     let directory = open_directory();
     let settings = vec![("no_such_setting".to_owned(), "1".to_owned())];
