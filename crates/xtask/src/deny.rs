@@ -21,7 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let check = |what: &[&str]| {
         let mut command = Command::new(&deny);
         command
-            .args(["--locked", "check", "--config", ".deny.toml"])
+            .args(["--locked", "--config", ".deny.toml", "check"])
             .args(what)
             .current_dir(root());
         cargo::run(command)
