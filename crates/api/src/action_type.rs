@@ -1,0 +1,76 @@
+//! Action types on the wire.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+#[cfg(feature = "openapi")]
+use deed_domain::page::Limit;
+
+/// Who performs the actions of a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PerformedBy {
+    /// A handler within the server.
+    Handler,
+    /// External workers.
+    Workers,
+}
+
+/// How long to wait between attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct RetryBody {
+    /// The wait before the second attempt, in seconds.
+    pub initial_seconds: f64,
+    /// By what each further wait is longer.
+    pub factor: f64,
+    /// The longest wait, in seconds.
+    pub max_seconds: f64,
+}
+
+/// The name of an operation, with what holds for each performance of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct ActionTypeBody {
+    /// Its name.
+    pub name: String,
+    /// Who performs it.
+    pub performed_by: PerformedBy,
+    /// The JSON Schema that an input has to fit; null where any does.
+    #[cfg_attr(feature = "openapi", schemars(with = "serde_json::Value"))]
+    pub input_schema: Option<Box<RawValue>>,
+    /// How many attempts an action has.
+    pub max_attempts: u16,
+    /// The hard limit of one attempt, in seconds.
+    pub attempt_timeout_seconds: u32,
+    /// How long a worker may be silent, in seconds.
+    pub lease_seconds: u32,
+    /// How long to wait between attempts.
+    pub retry: RetryBody,
+}
+
+/// The query of GET `/action-types`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct ActionTypeQuery {
+    /// How many items a page holds at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = "Limit::MIN", max = "Limit::MAX"))
+    )]
+    pub limit: Option<u16>,
+    /// Where the page begins: a `next_cursor` of this list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(skip))]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,59 @@
+//! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
+
+use deed_domain::action::{ActionTypeName, Payload};
+use deed_domain::api_key::KeyName;
+use deed_domain::email::Email;
+use deed_domain::password::{Password, PasswordPolicy};
+use deed_domain::scope::Scope;
+use deed_domain::user::{DisplayName, ExternalId};
+use serde_json::value::RawValue;
+
+/// The limits that an operator can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// How long a new password has to be.
+    pub password: PasswordPolicy,
+}
+
+fn told(error: impl ToString) -> garde::Error {
+    garde::Error::new(error.to_string())
+}
+
+pub(crate) fn email<C>(text: &str, _: &C) -> garde::Result {
+    Email::parse(text).map(drop).map_err(told)
+}
+
+pub(crate) fn display_name<C>(text: &str, _: &C) -> garde::Result {
+    DisplayName::parse(text).map(drop).map_err(told)
+}
+
+pub(crate) fn external_id<C>(text: &str, _: &C) -> garde::Result {
+    ExternalId::parse(text).map(drop).map_err(told)
+}
+
+pub(crate) fn external_id_or_null<C>(text: &Option<String>, context: &C) -> garde::Result {
+    text.as_deref()
+        .map_or(Ok(()), |text| external_id(text, context))
+}
+
+pub(crate) fn password(text: &str, limits: &Limits) -> garde::Result {
+    Password::parse(text, limits.password)
+        .map(drop)
+        .map_err(told)
+}
+
+pub(crate) fn key_name<C>(text: &str, _: &C) -> garde::Result {
+    KeyName::parse(text).map(drop).map_err(told)
+}
+
+pub(crate) fn scope<C>(text: &str, _: &C) -> garde::Result {
+    text.parse::<Scope>().map(drop).map_err(told)
+}
+
+pub(crate) fn action_type_name<C>(text: &str, _: &C) -> garde::Result {
+    ActionTypeName::parse(text).map(drop).map_err(told)
+}
+
+pub(crate) fn payload<C>(json: &RawValue, _: &C) -> garde::Result {
+    Payload::parse(json.get()).map(drop).map_err(told)
+}

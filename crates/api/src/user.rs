@@ -1,0 +1,218 @@
+//! Users on the wire.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[cfg(feature = "openapi")]
+use crate::limits::{self, Limits};
+#[cfg(feature = "openapi")]
+use deed_domain::{
+    email::Email, page::Limit, password::PasswordPolicy, user::DisplayName, user::ExternalId,
+};
+
+/// Whether an account may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum UserStatus {
+    /// The account may be used.
+    Active,
+    /// Its keys are refused, and nobody may act for it.
+    Disabled,
+}
+
+/// The body of POST `/users`. It does not print: it holds a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[cfg_attr(feature = "openapi", garde(context(Limits)))]
+#[serde(deny_unknown_fields)]
+pub struct CreateUser {
+    /// The address that the user signs in with; unique, whatever the case of its letters.
+    #[cfg_attr(
+        feature = "openapi",
+        garde(custom(limits::email)),
+        schemars(email, length(min = 3, max = "Email::MAX"))
+    )]
+    pub email: String,
+    /// What the user is called.
+    #[cfg_attr(feature = "openapi", garde(custom(limits::display_name)))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(length(min = "DisplayName::MIN", max = "DisplayName::MAX"))
+    )]
+    pub name: String,
+    /// The password. Its lower bound can be set higher by the operator.
+    #[cfg_attr(feature = "openapi", garde(custom(limits::password)))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(length(min = "PasswordPolicy::LEAST_MIN", max = "PasswordPolicy::MAX"))
+    )]
+    pub password: String,
+    /// The application's own name for this user; unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::external_id))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(length(min = "ExternalId::MIN", max = "ExternalId::MAX"))
+    )]
+    pub external_id: Option<String>,
+}
+
+impl std::fmt::Debug for CreateUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CreateUser")
+    }
+}
+
+/// The merge patch of PATCH `/users/{id}`: what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct PatchUser {
+    /// The new address. Changing it also needs the scope `users:credentials`.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "not_null"
+    )]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::email))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(with = "String", email, length(min = 3, max = "Email::MAX"))
+    )]
+    pub email: Option<String>,
+    /// The new name.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "not_null"
+    )]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::display_name))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(
+            with = "String",
+            length(min = "DisplayName::MIN", max = "DisplayName::MAX")
+        )
+    )]
+    pub name: Option<String>,
+    /// The new status.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "not_null"
+    )]
+    #[cfg_attr(feature = "openapi", garde(skip), schemars(with = "UserStatus"))]
+    pub status: Option<UserStatus>,
+    /// The new external id; null takes it away.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::patch::present"
+    )]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::external_id_or_null))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(
+            with = "Option<String>",
+            length(min = "ExternalId::MIN", max = "ExternalId::MAX")
+        )
+    )]
+    pub external_id: Option<Option<String>>,
+}
+
+/// Null in a merge patch means "take it away", which these members can't be.
+fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct UserBody {
+    /// Its id.
+    pub id: Uuid,
+    /// Its address, as it was typed.
+    #[cfg_attr(feature = "openapi", schemars(email))]
+    pub email: String,
+    /// What it is called.
+    pub name: String,
+    /// Whether it may be used.
+    pub status: UserStatus,
+    /// The application's own name for it.
+    pub external_id: Option<String>,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What GET `/users/me` answers: the user that the caller acts for, and what the key permits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct MeBody {
+    /// The user.
+    #[serde(flatten)]
+    pub user: UserBody,
+    /// The scopes of the key.
+    pub scopes: Vec<String>,
+}
+
+/// The query of GET `/users`. All filters are exact.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct UserQuery {
+    /// The user with this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        garde(inner(custom(limits::email))),
+        schemars(length(max = "Email::MAX"))
+    )]
+    pub email: Option<String>,
+    /// The user with this external id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::external_id))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(length(min = "ExternalId::MIN", max = "ExternalId::MAX"))
+    )]
+    pub external_id: Option<String>,
+    /// Users of this status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(skip))]
+    pub status: Option<UserStatus>,
+    /// How many items a page holds at the most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = "Limit::MIN", max = "Limit::MAX"))
+    )]
+    pub limit: Option<u16>,
+    /// Where the page begins: a `next_cursor` of this list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(skip))]
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,128 @@
+//! A handler's answer: a status, headers, and JSON.
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
+use apistos::ApiComponent;
+use apistos::reference_or::ReferenceOr;
+use serde::Serialize;
+
+use crate::problem::{ErrorCode, Refusal};
+
+pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// An answer with a body of type `T`, or without one.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    status: StatusCode,
+    headers: Vec<(HeaderName, String)>,
+    body: Option<T>,
+}
+
+impl<T> Answer<T> {
+    pub(crate) fn new(status: StatusCode, body: T) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Some(body),
+        }
+    }
+
+    pub(crate) fn ok(body: T) -> Self {
+        Self::new(StatusCode::OK, body)
+    }
+
+    pub(crate) fn no_content() -> Self {
+        Self {
+            status: StatusCode::NO_CONTENT,
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn header_if(self, name: HeaderName, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    pub(crate) fn replayed(self, is_replay: bool) -> Self {
+        self.header_if(IDEMPOTENCY_REPLAYED, is_replay.then(|| "true".to_owned()))
+    }
+}
+
+impl<T: Serialize> Responder for Answer<T> {
+    type Body = BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        let body = match self.body.map(|body| serde_json::to_vec(&body)).transpose() {
+            Ok(body) => body,
+            Err(error) => {
+                return Refusal::new(ErrorCode::InternalError)
+                    .because(error)
+                    .error_response();
+            }
+        };
+        let mut response = HttpResponse::build(self.status);
+        for (name, value) in self.headers {
+            match HeaderValue::from_str(&value) {
+                Ok(value) => response.append_header((name, value)),
+                Err(error) => {
+                    return Refusal::new(ErrorCode::InternalError)
+                        .because(error)
+                        .error_response();
+                }
+            };
+        }
+        match body {
+            Some(body) => response
+                .insert_header((header::CONTENT_TYPE, "application/json"))
+                .body(body),
+            None => response.finish(),
+        }
+    }
+}
+
+impl<T: ApiComponent> ApiComponent for Answer<T> {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        T::child_schemas()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        T::schema()
+    }
+}
+
+/// What an answer without a body has for one.
+#[derive(Debug, Serialize)]
+pub(crate) enum Nothing {}
+
+impl ApiComponent for Nothing {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        Vec::new()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        None
+    }
+}
+
+impl apistos::ApiErrorComponent for Refusal {
+    fn schemas_by_status_code()
+    -> std::collections::BTreeMap<String, (String, ReferenceOr<apistos::Schema>)> {
+        std::collections::BTreeMap::new()
+    }
+
+    /// None here: each operation's errors stand beside its handler.
+    fn error_responses() -> Vec<(String, apistos::paths::Response)> {
+        Vec::new()
+    }
+}

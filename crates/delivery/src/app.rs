@@ -1,0 +1,290 @@
+//! The application: what it is made of, and how requests reach the use cases.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Payload, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::{App, Error, FromRequest, HttpRequest};
+use apistos::ApiComponent;
+use apistos::app::{BuildConfig, OpenApiWrapper};
+use apistos::reference_or::ReferenceOr;
+use apistos::spec::Spec;
+use deed_api::limits::Limits;
+use deed_domain::caller::Caller;
+use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
+use deed_domain::ports::Ids;
+use deed_domain::service::{
+    AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
+    ReadUsers, RegisterUser, Submit,
+};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::docs::Document;
+use crate::health::Readiness;
+use crate::middleware::{cors, frame};
+use crate::openapi::{self, DocumentError};
+use crate::problem::{ErrorCode, Refusal};
+use crate::request_id::{self, RequestId};
+use crate::routes;
+use crate::server_key::ServerKey;
+
+/// The use cases that the interface calls.
+#[derive(Clone)]
+pub struct Services {
+    /// Finds out who calls.
+    pub identify: Identify,
+    /// POST `/users`.
+    pub register_user: RegisterUser,
+    /// GET `/users…`.
+    pub read_users: ReadUsers,
+    /// PATCH `/users/{id}`.
+    pub change_user: ChangeUser,
+    /// POST `/api-keys`.
+    pub issue_key: IssueKey,
+    /// GET and DELETE `/api-keys…`.
+    pub manage_keys: ManageKeys,
+    /// POST `/actions` and `/stream`.
+    pub submit: Submit,
+    /// The wait of POST `/actions`.
+    pub await_outcome: AwaitOutcome,
+    /// GET `/actions…` and `/action-types…`.
+    pub read_actions: ReadActions,
+    /// POST `/actions/{id}/cancel`.
+    pub cancel: Cancel,
+    /// Event streams.
+    pub follow: Follow,
+}
+
+/// What an operator can set of the interface.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// The limits of request fields that can be set.
+    pub limits: Limits,
+    /// Whether POST `/users` needs no key.
+    pub open_registration: bool,
+    /// How long POST `/actions` waits for the end where the client has no preference.
+    pub wait: Duration,
+    /// The longest wait that a client can ask for.
+    pub max_wait: Duration,
+    /// The longest life of a stream; each lives 80 to 100 % of it, so that they don't all reconnect at once.
+    pub stream_max_age: Duration,
+    /// How often a silent stream shows that it lives.
+    pub stream_heartbeat: Duration,
+    /// How long a reader of a stream may take nothing before it is cut.
+    pub stream_stall: Duration,
+    /// How many events wait for a slow reader at the most.
+    pub stream_buffer_events: usize,
+    /// How many bytes wait for a slow reader at the most; one larger event still passes, alone.
+    pub stream_buffer_bytes: usize,
+    /// The origins whose pages may call, exactly as browsers send them.
+    pub cors_origins: Vec<String>,
+    /// Whether `/docs`, `/openapi.json` and `/problems/{code}` are served.
+    pub docs: bool,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            open_registration: false,
+            wait: Duration::from_secs(10),
+            max_wait: Duration::from_secs(60),
+            stream_max_age: Duration::from_secs(600),
+            stream_heartbeat: Duration::from_secs(15),
+            stream_stall: Duration::from_secs(30),
+            stream_buffer_events: 256,
+            stream_buffer_bytes: 1024 * 1024,
+            cors_origins: Vec::new(),
+            docs: true,
+        }
+    }
+}
+
+/// Everything that the application is made of.
+pub struct Parts {
+    /// The use cases.
+    pub services: Services,
+    /// The settings.
+    pub settings: HttpSettings,
+    /// The runtime that owns the pool: every call of a use case runs in a task of it.
+    pub runtime: Handle,
+    /// Signs cursors and tells requests apart; the same on every replica.
+    pub key: ServerKey,
+    /// Makes request ids.
+    pub ids: Arc<dyn Ids>,
+    /// Tells whether this replica can serve.
+    pub readiness: Arc<dyn Readiness>,
+    /// Becomes true when the server begins to drain: streams and waits end, `/readyz` answers 503.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// The application, shared by all workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    document: Document,
+}
+
+impl Api {
+    /// Puts the application together.
+    ///
+    /// # Errors
+    /// [`DocumentError`], which a test rules out.
+    pub fn new(parts: Parts) -> Result<Self, DocumentError> {
+        let document = Document::new(openapi::document()?);
+        Ok(Self(Arc::new(Inner { parts, document })))
+    }
+
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Refusal> {
+        let found = request.app_data::<Self>().cloned();
+        found.ok_or_else(|| {
+            Refusal::new(ErrorCode::InternalError).because("the application is not in its own data")
+        })
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.0.parts.services
+    }
+
+    pub(crate) fn settings(&self) -> &HttpSettings {
+        &self.0.parts.settings
+    }
+
+    pub(crate) fn key(&self) -> &ServerKey {
+        &self.0.parts.key
+    }
+
+    pub(crate) fn readiness(&self) -> Arc<dyn Readiness> {
+        Arc::clone(&self.0.parts.readiness)
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.0.parts.runtime
+    }
+
+    pub(crate) fn document(&self) -> &Document {
+        &self.0.document
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.0.parts.draining.borrow()
+    }
+
+    /// Returns when the server begins to drain, or is gone altogether.
+    pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut draining = self.0.parts.draining.clone();
+        async move {
+            // An error means that nobody is left who could ever drain; then the wait is for ever.
+            if draining.wait_for(|draining| *draining).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    pub(crate) fn new_request_id(&self) -> RequestId {
+        let id = self.0.parts.ids.time_ordered().hyphenated().to_string();
+        RequestId::parse(&id).unwrap_or_else(RequestId::unknown)
+    }
+
+    /// Evenly drawn from 0 to 255.
+    pub(crate) fn random_byte(&self) -> u8 {
+        let [byte, ..] = self.0.parts.ids.random_bytes();
+        byte
+    }
+
+    /// What makes a request repeatable, if it carries a key. `path` is that of the operation.
+    pub(crate) fn idempotency(
+        &self,
+        caller: Option<&Caller>,
+        path: &str,
+        key: Option<IdempotencyKey>,
+        body: &[u8],
+    ) -> Option<Idempotency> {
+        key.map(|key| Idempotency {
+            scope: IdempotencyScope::of(caller, path),
+            key,
+            request_hash: self.key().request_hash(body),
+        })
+    }
+
+    /// Runs a use case in a task of the main runtime and answers what came of it. When the client goes away, the task
+    /// runs on: what it has begun is wholly done.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, deed_domain::Error>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let task = match request_id::current() {
+            Some(id) => self.runtime().spawn(request_id::scope(id, work)),
+            None => self.runtime().spawn(work),
+        };
+        match task.await {
+            Ok(outcome) => outcome.map_err(Refusal::from),
+            Err(error) if error.is_panic() => {
+                Err(Refusal::new(ErrorCode::InternalError).because("a use case panicked"))
+            }
+            Err(error) => Err(Refusal::new(ErrorCode::Unavailable).because(error)),
+        }
+    }
+}
+
+impl FromRequest for Api {
+    type Error = Refusal;
+    type Future = Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+impl ApiComponent for Api {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        Vec::new()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        None
+    }
+}
+
+/// The actix application for one worker: for `HttpServer::new(move || app(&api))`, and for tests.
+pub fn app(
+    api: &Api,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    let with_docs = api.settings().docs;
+    let origins = &api.settings().cors_origins;
+    App::new()
+        .app_data(api.clone())
+        .document(Spec::default())
+        .configure(|config| {
+            if with_docs {
+                routes::documented(config)
+            } else {
+                routes::always(config)
+            }
+        })
+        .build_with(
+            "/openapi.json",
+            BuildConfig::default().disable_openapi_route(),
+        )
+        .configure(|config| {
+            if with_docs {
+                routes::pages(config);
+            }
+        })
+        .wrap(Condition::new(!origins.is_empty(), cors(origins)))
+        .wrap(from_fn(frame))
+}

@@ -1,0 +1,18 @@
+//! What handlers ask for in their signatures, read from the request.
+//!
+//! Nothing but the credentials is looked at before the caller is known: every other extractor waits at the [`gate`],
+//! so that a stranger learns nothing about what a valid request looks like, and is always answered 401.
+
+mod body;
+pub(crate) mod caller;
+mod fault;
+mod gate;
+mod headers;
+mod path;
+mod query;
+
+pub(crate) use body::Valid;
+pub(crate) use caller::{Caller, Registrar};
+pub(crate) use headers::{AcceptHeader, HeadRequest, Idempotent, LastEventId, Prefer};
+pub(crate) use path::{PathId, PathName};
+pub(crate) use query::Query;

@@ -1,0 +1,280 @@
+//! A JSON body that has the shape and keeps the limits of its type.
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest};
+use apistos::ApiComponent;
+use apistos::paths::RequestBody;
+use apistos::reference_or::ReferenceOr;
+use bytes::{Bytes, BytesMut};
+use deed_api::limits::Limits;
+use deed_api::{action::CreateAction, api_key::CreateApiKey, user::CreateUser, user::PatchUser};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::fault::{self, Part};
+use super::gate;
+use crate::app::Api;
+use crate::problem::{ErrorCode, Refusal};
+
+const KIB: usize = 1024;
+
+/// A type that is read from a body.
+pub(crate) trait JsonBody: DeserializeOwned + garde::Validate + 'static {
+    /// The largest body, in bytes.
+    const MAX_BYTES: usize;
+    /// The media types that the body may have.
+    const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+
+    /// What the limits depend on.
+    fn context(limits: Limits) -> Self::Context;
+}
+
+impl JsonBody for CreateUser {
+    const MAX_BYTES: usize = 64 * KIB;
+
+    fn context(limits: Limits) -> Limits {
+        limits
+    }
+}
+
+impl JsonBody for PatchUser {
+    const MAX_BYTES: usize = 64 * KIB;
+    const MEDIA_TYPES: &'static [&'static str] =
+        &["application/merge-patch+json", "application/json"];
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for CreateApiKey {
+    const MAX_BYTES: usize = 64 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for CreateAction {
+    const MAX_BYTES: usize = 1024 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+/// A valid body, with its bytes as they came.
+pub(crate) struct Valid<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: JsonBody> FromRequest for Valid<T> {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let payload = payload.take();
+        let inner = request.clone();
+        gate::after(request, async move {
+            let limits = Api::of(&inner)?.settings().limits;
+            check_media_type(&inner, T::MEDIA_TYPES)?;
+            let bytes = read(&inner, payload, T::MAX_BYTES).await?;
+            let value = parse::<T>(&bytes)?;
+            value
+                .validate_with(&T::context(limits))
+                .map_err(|report| fault::limits(Part::Body, &report))?;
+            Ok(Self { value, bytes })
+        })
+    }
+}
+
+fn check_media_type(request: &HttpRequest, taken: &[&str]) -> Result<(), Refusal> {
+    let coded = request
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let media_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map(str::trim)
+        .unwrap_or_default();
+    let known = taken
+        .iter()
+        .any(|taken| taken.eq_ignore_ascii_case(media_type));
+    if coded || !known {
+        return Err(Refusal::new(ErrorCode::UnsupportedMediaType));
+    }
+    Ok(())
+}
+
+/// Reads the whole body. One that declares to be too large is refused before a byte is read.
+async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
+    let too_large = || {
+        Refusal::new(ErrorCode::BodyTooLarge)
+            .message(format!("The body is larger than {limit} bytes."))
+    };
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<usize>().ok());
+    if declared.is_some_and(|declared| declared > limit) {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::with_capacity(declared.unwrap_or(KIB).min(limit));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Refusal::new(ErrorCode::BadRequest))?;
+        if bytes.len().saturating_add(chunk.len()) > limit {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Reads JSON of the type's shape.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let malformed = |error: &serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        Refusal::new(ErrorCode::MalformedJson).message(format!(
+            "The body is not JSON: see line {line}, column {column}."
+        ))
+    };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let inner = error.inner();
+        match inner.classify() {
+            Category::Data => fault::shape(Part::Body, error.path(), &inner.to_string()),
+            Category::Syntax | Category::Eof | Category::Io => malformed(inner),
+        }
+    })?;
+    deserializer.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+impl<T: ApiComponent + JsonBody> ApiComponent for Valid<T> {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        T::child_schemas()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        T::schema()
+    }
+
+    fn request_body() -> Option<RequestBody> {
+        let mut body = T::request_body()?;
+        let described = body.content.values().next().cloned()?;
+        body.content = T::MEDIA_TYPES
+            .iter()
+            .map(|name| ((*name).to_owned(), described.clone()))
+            .collect();
+        Some(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use deed_api::problem::Fault;
+
+    fn check<T: DeserializeOwned>(body: &str, code: ErrorCode, fault: Option<(&str, &str)>) {
+        let Err(refusal) = parse::<T>(body.as_bytes()) else {
+            panic!("{body} was taken")
+        };
+        assert_eq!(refusal.code(), code, "{body}");
+        let expected: Vec<Fault> = fault
+            .into_iter()
+            .map(|(at, message)| Fault::at_pointer(at, message))
+            .collect();
+        assert_eq!(refusal.named_faults(), expected, "{body}");
+    }
+
+    #[test]
+    fn errors_of_shape_name_their_place() {
+        let check = check::<CreateAction>;
+        let invalid = ErrorCode::ValidationFailed;
+        check("{}", invalid, Some(("#/type", "this field is required")));
+        check(
+            r#"{"type":"echo"}"#,
+            invalid,
+            Some(("#/input", "this field is required")),
+        );
+        check(
+            r#"{"type":"echo","input":{},"x":1}"#,
+            invalid,
+            Some(("#/x", "there is no such field")),
+        );
+        check(
+            r#"{"type":"a","type":"b","input":1}"#,
+            invalid,
+            Some(("#/type", "this field stands twice")),
+        );
+        check(
+            r#"{"type":5,"input":{}}"#,
+            invalid,
+            Some(("#/type", "invalid type: integer `5`, expected a string")),
+        );
+        check(
+            r#"{"type":"a","input":{},"priority":256}"#,
+            invalid,
+            Some(("#/priority", "invalid value: integer `256`, expected u8")),
+        );
+        check(
+            "[]",
+            invalid,
+            Some((
+                "#",
+                "invalid length 0, expected struct CreateAction with 4 elements",
+            )),
+        );
+    }
+
+    #[test]
+    fn nested_shape() {
+        check::<CreateApiKey>(
+            r#"{"name":"k","scopes":["users:read",5]}"#,
+            ErrorCode::ValidationFailed,
+            Some(("#/scopes/1", "invalid type: integer `5`, expected a string")),
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for body in [
+            "",
+            "{",
+            "{\"type\":",
+            "nul",
+            "{\"type\":\"a\",\"input\":{}} x",
+            "\u{feff}{}",
+        ] {
+            check::<CreateAction>(body, ErrorCode::MalformedJson, None);
+        }
+        let refusal = parse::<CreateAction>(b"{\"type\":\"\xff\",\"input\":{}}").unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::MalformedJson);
+    }
+
+    #[test]
+    fn an_input_keeps_its_text() {
+        let body = br#"{"type":"echo","input":{"b": 1.50, "a":"\u0000"}}"#;
+        let action = parse::<CreateAction>(body).unwrap();
+        assert_eq!(action.input.get(), r#"{"b": 1.50, "a":"\u0000"}"#);
+    }
+
+    #[test]
+    fn null_in_a_patch_takes_away_only_what_may_go() {
+        let patch = parse::<PatchUser>(br#"{"external_id":null}"#).unwrap();
+        assert_eq!(
+            patch,
+            PatchUser {
+                external_id: Some(None),
+                ..PatchUser::default()
+            }
+        );
+        check::<PatchUser>(
+            r#"{"name":null}"#,
+            ErrorCode::ValidationFailed,
+            Some(("#/name", "invalid type: null, expected a string")),
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Headers that steer an operation.
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use apistos::ApiComponent;
+use apistos::paths::{Parameter, ParameterDefinition, ParameterIn};
+use apistos::reference_or::ReferenceOr;
+use deed_domain::idempotency::IdempotencyKey;
+use futures_util::future::LocalBoxFuture;
+
+use super::gate;
+use crate::accept::{Representation, negotiate};
+use crate::app::Api;
+use crate::idempotency;
+use crate::middleware::HeadOnly;
+use crate::prefer::Preferences;
+use crate::problem::{ErrorCode, Refusal};
+
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+const LAST_EVENT_ID: &str = "Last-Event-ID";
+
+/// `Idempotency-Key`, if it was sent.
+#[derive(Debug)]
+pub(crate) struct Idempotent(pub(crate) Option<IdempotencyKey>);
+
+impl FromRequest for Idempotent {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let values = lines(request, IDEMPOTENCY_KEY);
+        gate::after(request, async move {
+            let wrong = |message: &str| Refusal::bad_header(IDEMPOTENCY_KEY, message);
+            match values.as_slice() {
+                [] => Ok(Self(None)),
+                [value] => {
+                    let text = value
+                        .to_str()
+                        .map_err(|_| wrong("must be visible ASCII characters"))?;
+                    let text = idempotency::unquoted(text).map_err(wrong)?;
+                    let key =
+                        IdempotencyKey::parse(&text).map_err(|error| wrong(&error.to_string()))?;
+                    Ok(Self(Some(key)))
+                }
+                _ => Err(wrong("must be sent once")),
+            }
+        })
+    }
+}
+
+/// `Prefer`, as far as it is understood.
+#[derive(Debug)]
+pub(crate) struct Prefer(pub(crate) Preferences);
+
+impl FromRequest for Prefer {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let values = lines(request, "Prefer");
+        let api = Api::of(request);
+        gate::after(request, async move {
+            let longest = api?.settings().max_wait;
+            Ok(Self(Preferences::parse(
+                values.iter().filter_map(|value| value.to_str().ok()),
+                longest,
+            )))
+        })
+    }
+}
+
+/// What `Accept` asks for, where JSON and an event stream can be had. 406 where neither will do.
+#[derive(Debug)]
+pub(crate) struct AcceptHeader(pub(crate) Representation);
+
+impl FromRequest for AcceptHeader {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let values = lines(request, header::ACCEPT.as_str());
+        gate::after(request, async move {
+            let accept: Vec<&str> = values
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .collect();
+            negotiate(Some(&accept.join(",")))
+                .map(Self)
+                .ok_or_else(|| Refusal::new(ErrorCode::NotAcceptable))
+        })
+    }
+}
+
+/// `Last-Event-ID` as it was sent; what it must be, the stream knows. An empty one is as good as none.
+#[derive(Debug)]
+pub(crate) struct LastEventId(pub(crate) Option<String>);
+
+impl FromRequest for LastEventId {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let values = lines(request, LAST_EVENT_ID);
+        gate::after(request, async move {
+            let text = values
+                .first()
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+            Ok(Self(text.filter(|text| !text.is_empty())))
+        })
+    }
+}
+
+/// Whether only the headers of the answer are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadRequest(pub(crate) bool);
+
+impl FromRequest for HeadRequest {
+    type Error = Refusal;
+    type Future = std::future::Ready<Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(Ok(Self(request.extensions().get::<HeadOnly>().is_some())))
+    }
+}
+
+fn lines(request: &HttpRequest, name: &str) -> Vec<HeaderValue> {
+    request.headers().get_all(name).cloned().collect()
+}
+
+/// A documented header parameter, and nothing else.
+macro_rules! documented {
+    ($type:ty, $(($name:expr, $description:literal)),*) => {
+        impl ApiComponent for $type {
+            fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+                Vec::new()
+            }
+
+            fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+                None
+            }
+
+            fn parameters() -> Vec<Parameter> {
+                vec![$(parameter($name, $description)),*]
+            }
+        }
+    };
+}
+
+pub(super) fn parameter(name: &str, description: &str) -> Parameter {
+    Parameter {
+        name: name.to_owned(),
+        _in: ParameterIn::Header,
+        required: Some(false),
+        description: Some(description.to_owned()),
+        definition: String::raw_schema()
+            .map(|schema| ParameterDefinition::Schema(Box::new(schema))),
+        ..Parameter::default()
+    }
+}
+
+documented!(
+    Idempotent,
+    (
+        IDEMPOTENCY_KEY,
+        "Names this request, so that it can be sent again safely: 1 to 255 visible ASCII characters, quoted or bare, \
+         unique for the key, user and path, for at least 24 hours."
+    )
+);
+documented!(
+    Prefer,
+    (
+        "Prefer",
+        "`respond-async`: answer 202 as soon as the action is durable. `wait=N`: wait up to N seconds for its end."
+    )
+);
+// OpenAPI leaves `Accept` to the media types of the answers.
+documented!(AcceptHeader,);
+documented!(
+    LastEventId,
+    (
+        LAST_EVENT_ID,
+        "For a stream: the sequence after which to go on. It goes before the query's `last_event_id`."
+    )
+);
+documented!(HeadRequest,);

@@ -1,0 +1,35 @@
+//! How the world speaks to Deed: HTTP routes, streams, the OpenAPI document.
+//!
+//! [`app`] makes the actix application out of an [`Api`], which is put together from [`Parts`]: the use cases, the
+//! settings, and the runtime on which every use case runs. A handler parses, calls and renders; rules live in the
+//! domain, SQL in the adapters.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod action_types;
+mod actions;
+mod answer;
+mod api_keys;
+mod app;
+mod cursor;
+mod docs;
+mod extract;
+mod health;
+mod idempotency;
+mod json;
+mod list;
+mod middleware;
+pub mod openapi;
+mod prefer;
+pub mod problem;
+pub mod request_id;
+mod routes;
+mod server_key;
+pub mod sse;
+mod streams;
+mod users;
+
+pub use app::{Api, HttpSettings, Parts, Services, app};
+pub use health::{Check, Readiness};
+pub use server_key::ServerKey;

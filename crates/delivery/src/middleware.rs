@@ -1,0 +1,7 @@
+//! What happens around every request: an id, a bound on its target, a problem for every refusal, headers, one log line.
+
+mod cors;
+mod frame;
+
+pub(crate) use cors::cors;
+pub(crate) use frame::{HeadOnly, frame};

@@ -1,0 +1,206 @@
+//! The outermost middleware.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpResponse};
+use deed_api::problem::MEDIA_TYPE;
+use futures_util::FutureExt;
+
+use crate::app::Api;
+use crate::problem::{Draft, ErrorCode, Refusal};
+use crate::request_id::{self, RequestId};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest target (path and query), in bytes.
+const TARGET_MAX: usize = 8 * 1024;
+
+/// The longest part of a path that a problem repeats, in bytes.
+const INSTANCE_MAX: usize = 1024;
+
+/// Marks a HEAD request, which is routed as GET: a handler that would stream answers its headers alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeadOnly;
+
+/// Serves one request within its frame.
+pub(crate) async fn frame<B>(
+    api: Api,
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse, Error>
+where
+    B: MessageBody + 'static,
+{
+    let started = Instant::now();
+    let id = request
+        .headers()
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .and_then(RequestId::parse)
+        .unwrap_or_else(|| api.new_request_id());
+    let method = request.method().clone();
+    let instance: String = request.path().chars().take(INSTANCE_MAX).collect();
+    if method == Method::HEAD {
+        request.head_mut().method = Method::GET;
+        request.extensions_mut().insert(HeadOnly);
+    }
+
+    request_id::scope(id.clone(), async move {
+        let frame = Frame {
+            id,
+            method,
+            instance,
+            started,
+        };
+        if request
+            .uri()
+            .path_and_query()
+            .is_some_and(|target| target.as_str().len() > TARGET_MAX)
+        {
+            let refusal = Error::from(Refusal::new(ErrorCode::TargetTooLong));
+            return Ok(frame.close(request.error_response(refusal).map_into_boxed_body()));
+        }
+        match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+            Ok(Ok(response)) => Ok(frame.close(response.map_into_boxed_body())),
+            Ok(Err(error)) => Err(frame.close_error(&error)),
+            Err(panic) => {
+                let refusal =
+                    Refusal::new(ErrorCode::InternalError).because(panic_text(panic.as_ref()));
+                Err(frame.close_error(&refusal.into()))
+            }
+        }
+    })
+    .await
+}
+
+/// What is known of a request before it is routed.
+struct Frame {
+    id: RequestId,
+    method: Method,
+    instance: String,
+    started: Instant,
+}
+
+impl Frame {
+    /// Finishes a response that still belongs to its request.
+    fn close(&self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+        let (request, response) = response.into_parts();
+        let response = self.finish(response);
+        let route = request.match_pattern();
+        self.log(route.as_deref().unwrap_or("-"), response.status());
+        ServiceResponse::new(request, response)
+    }
+
+    /// Finishes an error whose request is gone, such as a panic: actix sends the response that the error carries.
+    fn close_error(&self, error: &Error) -> Error {
+        let response = self.finish(error.error_response());
+        self.log("-", response.status());
+        InternalError::from_response("request failed", response).into()
+    }
+
+    fn finish(&self, response: HttpResponse) -> HttpResponse {
+        let mut response =
+            if response.status().is_client_error() || response.status().is_server_error() {
+                self.as_problem(response)
+            } else {
+                response
+            };
+        decorate(response.headers_mut(), &self.id);
+        response
+    }
+
+    /// Gives a refusal its body, or turns another's error into one of ours. Headers such as `Allow` stay.
+    fn as_problem(&self, response: HttpResponse) -> HttpResponse {
+        let draft = response.extensions().get::<Draft>().cloned();
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED && draft.is_none() {
+            return self.method_not_allowed(response);
+        }
+        let draft = draft.unwrap_or_else(|| Draft::of_status(response.status()));
+        self.write(draft, response)
+    }
+
+    fn write(&self, draft: Draft, response: HttpResponse) -> HttpResponse {
+        let status = draft.status();
+        let problem = draft.finish(&self.instance, self.id.as_str());
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = response.set_body(BoxBody::new(body));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        response
+    }
+
+    /// 405 with an `Allow` that names HEAD beside GET, since every GET answers it, and OPTIONS; OPTIONS itself is 204.
+    fn method_not_allowed(&self, response: HttpResponse) -> HttpResponse {
+        let listed: Vec<String> = response
+            .headers()
+            .get_all(header::ALLOW)
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .map(|method| method.trim().to_owned())
+            .filter(|method| !method.is_empty())
+            .collect();
+        let mut allowed: Vec<&str> = Vec::new();
+        for method in &listed {
+            allowed.push(method);
+            if method == "GET" {
+                allowed.push("HEAD");
+            }
+        }
+        allowed.push("OPTIONS");
+        let allow = HeaderValue::from_str(&allowed.join(", "))
+            .unwrap_or(HeaderValue::from_static("OPTIONS"));
+        let mut response = if self.method == Method::OPTIONS {
+            let mut response = response.set_body(BoxBody::new(()));
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().remove(header::CONTENT_TYPE);
+            response
+        } else {
+            self.write(Draft::of_status(StatusCode::METHOD_NOT_ALLOWED), response)
+        };
+        response.headers_mut().insert(header::ALLOW, allow);
+        response
+    }
+
+    /// One line a request, when its answer's headers are ready. The route's pattern, never the path: ids would make
+    /// every line its own, and a path may hold what somebody pasted.
+    fn log(&self, route: &str, status: StatusCode) {
+        let status = status.as_u16();
+        let milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let method = self.method.as_str();
+        log::info!(
+            target: "deed::access",
+            method, route, status, duration_ms = milliseconds;
+            "{method} {route} {status} {milliseconds} ms"
+        );
+    }
+}
+
+fn decorate(headers: &mut HeaderMap, id: &RequestId) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("a handler panicked: {}", text.unwrap_or("no message"))
+}

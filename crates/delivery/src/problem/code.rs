@@ -1,0 +1,254 @@
+//! The table of errors: each code with its status and its words. Pages, documents and answers are made from it.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+
+/// What the table says of one code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The stable code, as in `error`.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A short name, the same for each occurrence.
+    pub title: &'static str,
+    /// The sentence of an answer that has nothing more exact to say.
+    pub message: &'static str,
+    /// What it means, for the code's page.
+    pub meaning: &'static str,
+    /// What the caller can do, for the code's page.
+    pub remedy: &'static str,
+}
+
+impl Entry {
+    /// The headers that every answer with this status has.
+    pub(crate) fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                vec![(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"deed\""),
+                )]
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                vec![(header::RETRY_AFTER, HeaderValue::from_static("1"))]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Makes the enum, the list of all codes and the table out of one text, so that none can lack a row.
+macro_rules! errors {
+    ($($variant:ident = $status:ident $code:literal $title:literal
+        $message:literal
+        means $meaning:literal
+        so $remedy:literal;)*) => {
+        /// Every error that the interface can answer.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// All codes, in the order of the table.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)*];
+
+            /// The table's row.
+            pub const fn entry(self) -> Entry {
+                match self {
+                    $(ErrorCode::$variant => Entry {
+                        code: $code,
+                        status: StatusCode::$status,
+                        title: $title,
+                        message: $message,
+                        meaning: $meaning,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+errors! {
+    BadRequest = BAD_REQUEST "bad_request" "Bad request"
+        "The request could not be read."
+        means "The request's body ended early, or could not be decoded."
+        so "Send the request again, whole.";
+    MalformedJson = BAD_REQUEST "malformed_json" "Malformed JSON"
+        "The body is not JSON."
+        means "The body is not one JSON value: a syntax error, text after the value, or bytes that are not UTF-8."
+        so "Check the body with a JSON parser. `message` says the line and column.";
+    ValidationFailed = BAD_REQUEST "validation_failed" "Invalid request"
+        "The request is not valid."
+        means "A field, parameter or header is missing, unknown, of the wrong type, or out of its limits. `errors` names each place: `pointer` into the body, `parameter` of the query or path, or `header`."
+        so "Correct what `errors` lists. All broken limits are listed together; an error of shape (type, missing or unknown field) stands alone.";
+    InvalidCursor = BAD_REQUEST "invalid_cursor" "Invalid cursor"
+        "The cursor does not fit this list."
+        means "A list's `cursor` was changed, or belongs to another list, other filters or another caller; or the cursor of a stream is no decimal number between 0 and the last stored sequence."
+        so "Take the cursor from `next_cursor` or the `Link` header unchanged, with the same filters; or begin without one.";
+    UnknownActionType = BAD_REQUEST "unknown_action_type" "Unknown action type"
+        "There is no action type of this name."
+        means "The `type` of a new action is not registered."
+        so "List the types with GET /action-types.";
+    UserRequired = BAD_REQUEST "user_required" "A user is required"
+        "This request needs a user to act for."
+        means "The root key has no user of its own, and this operation is done for a user."
+        so "Name the user in the header `X-User-ID`, or use a user's key.";
+    InvalidApiKey = UNAUTHORIZED "invalid_api_key" "Invalid API key"
+        "Invalid API key."
+        means "No key was sent, or the key is malformed, unknown, expired or revoked, or its user is disabled or deleted; or `X-API-Key` and `Authorization` carry different keys. The answer is the same for all of these."
+        so "Send a valid key in `X-API-Key`, or as `Authorization: Bearer`.";
+    InsufficientScope = FORBIDDEN "insufficient_scope" "Insufficient scope"
+        "The key lacks a scope that this request needs."
+        means "The key is valid and has not the scope that the operation needs, or that it would hand on; `message` names it."
+        so "Use a key with this scope.";
+    ActAsNotAllowed = FORBIDDEN "act_as_not_allowed" "Acting for another user is not allowed"
+        "The key may not act for another user."
+        means "`X-User-ID` names another user than the key's own, and the key has not the scope `users:act_as`."
+        so "Leave the header out, or use a key with the scope `users:act_as`.";
+    UserDisabled = FORBIDDEN "user_disabled" "User disabled"
+        "The user is disabled."
+        means "`X-User-ID` names a user that is disabled."
+        so "Enable the user with PATCH /users/{id}, or act for another.";
+    NotFound = NOT_FOUND "not_found" "Not found"
+        "There is nothing at this path."
+        means "No route has this path."
+        so "Compare the path with /docs. Paths have no trailing slash.";
+    UserNotFound = NOT_FOUND "user_not_found" "User not found"
+        "There is no such user."
+        means "The user does not exist, or the caller may not see it."
+        so "Check the id.";
+    ApiKeyNotFound = NOT_FOUND "api_key_not_found" "API key not found"
+        "There is no such API key."
+        means "The key does not exist, or belongs to somebody else."
+        so "Check the id; GET /api-keys lists yours.";
+    ActionNotFound = NOT_FOUND "action_not_found" "Action not found"
+        "There is no such action."
+        means "The action does not exist, or belongs to somebody else."
+        so "Check the id; GET /actions lists yours.";
+    ActionTypeNotFound = NOT_FOUND "action_type_not_found" "Action type not found"
+        "There is no such action type."
+        means "No action type of this name is registered."
+        so "List the types with GET /action-types.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "Method not allowed"
+        "The path exists, but not with this method."
+        means "The path does not know this method; the header `Allow` lists those that it knows."
+        so "Use one of the methods in `Allow`.";
+    NotAcceptable = NOT_ACCEPTABLE "not_acceptable" "Not acceptable"
+        "None of the media types in Accept can be answered."
+        means "The operation answers `application/json` or `text/event-stream`, and `Accept` admits neither."
+        so "Send an `Accept` header with one of the two, or none.";
+    UserAlreadyExists = CONFLICT "user_already_exists" "User already exists"
+        "A user with this e-mail address exists already."
+        means "E-mail addresses are unique, whatever the case of their letters."
+        so "Use another address, or find the user with GET /users?email=….";
+    ExternalIdTaken = CONFLICT "external_id_taken" "External id taken"
+        "A user with this external_id exists already."
+        means "`external_id` is unique among users."
+        so "Find the user with GET /users?external_id=….";
+    IdempotencyInFlight = CONFLICT "idempotency_in_flight" "First request still in flight"
+        "The first request with this Idempotency-Key has not ended yet."
+        means "Another request with the same `Idempotency-Key` is being committed."
+        so "Send the same request again in a moment.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "Body too large"
+        "The body is larger than this operation takes."
+        means "The body passes the limit: 1 MiB for actions, 64 KiB for users and keys."
+        so "Send less; keep large data elsewhere and send a reference to it.";
+    TargetTooLong = URI_TOO_LONG "target_too_long" "Target too long"
+        "The request's target is longer than 8 KiB."
+        means "Path and query together are longer than 8 KiB."
+        so "Send a shorter query.";
+    UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type"
+        "The body's media type is not taken here."
+        means "The operation takes `application/json` (PATCH also `application/merge-patch+json`), not compressed."
+        so "Send the header `Content-Type: application/json`, and no `Content-Encoding`.";
+    IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "Idempotency key reused"
+        "This Idempotency-Key belongs to a different request."
+        means "The same `Idempotency-Key` came with another body before."
+        so "Use a new key for each new request; repeat a request with its body unchanged.";
+    InternalError = INTERNAL_SERVER_ERROR "internal_error" "Internal error"
+        "Something went wrong on the server's side."
+        means "A bug. The server has logged it under the answer's `request_id`."
+        so "Report the `request_id`. Repeating a request with its `Idempotency-Key` is safe.";
+    Unavailable = SERVICE_UNAVAILABLE "unavailable" "Service unavailable"
+        "The service can't serve this request now."
+        means "The database is away, or this replica is shutting down. It is not known whether a write took place only when no `Idempotency-Key` was sent."
+        so "Repeat the request after the time in `Retry-After`, with the same `Idempotency-Key`.";
+    Overloaded = SERVICE_UNAVAILABLE "overloaded" "Overloaded"
+        "The service is at its limit."
+        means "A bounded queue is full, for example that of password hashing."
+        so "Repeat the request after the time in `Retry-After`.";
+}
+
+impl ErrorCode {
+    /// The code with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.entry().code == name)
+    }
+
+    /// The code for an answer that came from the framework, told from its status.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::InvalidApiKey,
+            StatusCode::FORBIDDEN => Self::InsufficientScope,
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
+            StatusCode::URI_TOO_LONG => Self::TargetTooLong,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            status if status.is_client_error() => Self::BadRequest,
+            _ => Self::InternalError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn codes_are_unique_and_snake_case() {
+        let mut seen = HashSet::new();
+        for code in ErrorCode::ALL {
+            let name = code.entry().code;
+            assert!(seen.insert(name), "{name} stands twice");
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{name}"
+            );
+            assert_eq!(ErrorCode::named(name), Some(*code));
+        }
+        assert_eq!(ErrorCode::named("nothing"), None);
+    }
+
+    #[test]
+    fn each_row_has_words_and_an_error_status() {
+        for code in ErrorCode::ALL {
+            let entry = code.entry();
+            assert!(entry.status.is_client_error() || entry.status.is_server_error());
+            assert!(
+                !entry.title.is_empty() && !entry.title.ends_with('.'),
+                "{entry:?}"
+            );
+            for sentence in [entry.message, entry.meaning, entry.remedy] {
+                assert!(sentence.ends_with('.'), "{sentence}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frameworks_status_keeps_its_number() {
+        for status in [400, 401, 403, 404, 405, 406, 413, 414, 415, 500, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(ErrorCode::of_status(status).entry().status, status);
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! What happens around every request.
+
+use std::sync::Arc;
+
+use actix_web::dev::Service;
+use actix_web::http::Method;
+use actix_web::test::{TestRequest, init_service};
+use deed_delivery::{Check, app};
+use deed_domain::StoreError;
+use deed_domain::page::Page;
+use futures_util::FutureExt;
+use insta::assert_snapshot;
+
+use crate::support::*;
+
+fn bare(method: Method, path: &str) -> TestRequest {
+    TestRequest::default().method(method).uri(path)
+}
+
+#[actix_web::test]
+async fn an_unknown_path_is_a_problem() {
+    assert_snapshot!(fakes().answer(get("/nothing?key=secret")).await.text());
+    for path in [
+        "/users/",
+        "//users",
+        "/",
+        "/actions/x/y/z",
+        "/docs/nothing.js",
+    ] {
+        refused(&fakes().answer(get(path)).await, 404, "not_found");
+    }
+}
+
+#[actix_web::test]
+async fn a_known_path_tells_its_methods() {
+    let check = async |method: Method, path: &str, allow: &str| {
+        let answer = fakes().answer(bare(method, path)).await;
+        refused(&answer, 405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), Some(allow), "{path}");
+    };
+    check(Method::DELETE, "/users", "POST, GET, HEAD, OPTIONS").await;
+    check(Method::PUT, "/actions", "POST, GET, HEAD, OPTIONS").await;
+    check(Method::DELETE, "/users/x", "GET, HEAD, PATCH, OPTIONS").await;
+    check(Method::PUT, "/action-types/echo", "GET, HEAD, OPTIONS").await;
+    check(Method::GET, "/stream", "POST, OPTIONS").await;
+    check(Method::HEAD, "/stream", "POST, OPTIONS").await;
+    check(Method::POST, "/livez", "GET, HEAD, OPTIONS").await;
+}
+
+/// What later work brings is unknown now: 404, or 405 where the path has other methods.
+#[actix_web::test]
+async fn what_is_to_come_is_not_there() {
+    let id = action_id(1);
+    let unknown = [
+        (Method::PUT, format!("/users/{id}/password"), 404),
+        (Method::DELETE, format!("/users/{id}"), 405),
+        (Method::GET, format!("/users/{id}/export"), 404),
+        (Method::POST, "/sessions".to_owned(), 404),
+        (Method::POST, format!("/api-keys/{id}/rotate"), 404),
+        (Method::POST, format!("/actions/{id}/retry"), 404),
+        (Method::POST, format!("/actions/{id}/stream-ticket"), 404),
+        (Method::POST, "/actions/batch".to_owned(), 405),
+        (Method::POST, "/leases".to_owned(), 404),
+        (Method::GET, "/audit-events".to_owned(), 404),
+        (Method::GET, "/metrics".to_owned(), 404),
+        (Method::PUT, "/action-types/x".to_owned(), 405),
+        (Method::DELETE, "/action-types/x".to_owned(), 405),
+    ];
+    for (method, path, status) in unknown {
+        let answer = with_root()
+            .answer(bare(method, &path).insert_header(KEY))
+            .await;
+        answer.problem();
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn options_tells_the_methods() {
+    let answer = fakes().answer(bare(Method::OPTIONS, "/users")).await;
+    assert_eq!(
+        (answer.status, answer.header("allow")),
+        (204, Some("POST, GET, HEAD, OPTIONS"))
+    );
+    refused(
+        &fakes().answer(bare(Method::OPTIONS, "/nothing")).await,
+        404,
+        "not_found",
+    );
+}
+
+#[actix_web::test]
+async fn a_clients_request_id_is_kept() {
+    let check = async |sent: &str, kept: bool| {
+        let answer = fakes()
+            .answer(get("/livez").insert_header(("X-Request-Id", sent)))
+            .await;
+        assert_eq!(answer.header("x-request-id") == Some(sent), kept, "{sent}");
+        assert!(answer.header("x-request-id").is_some());
+    };
+    check("my-request/7", true).await;
+    check(&"x".repeat(128), true).await;
+    check(&"x".repeat(129), false).await;
+    check("two words", false).await;
+    check("", false).await;
+}
+
+#[actix_web::test]
+async fn a_body_too_large_is_refused() {
+    let limits = [
+        ("/users", 64 * 1024),
+        ("/api-keys", 64 * 1024),
+        ("/actions", 1024 * 1024),
+        ("/stream", 1024 * 1024),
+    ];
+    for (path, limit) in limits {
+        let body = |length: usize| format!("\"{}\"", "x".repeat(length - 2));
+        let over = with_root().answer(post(path, &body(limit + 1))).await;
+        refused(&over, 413, "body_too_large");
+        // Of the wrong shape, but not of the wrong size.
+        refused(
+            &with_root().answer(post(path, &body(limit))).await,
+            400,
+            "validation_failed",
+        );
+    }
+}
+
+#[actix_web::test]
+async fn a_declared_length_is_enough_to_refuse() {
+    let request = post("/users", "{}").insert_header(("Content-Length", "65537"));
+    refused(&with_root().answer(request).await, 413, "body_too_large");
+}
+
+#[actix_web::test]
+async fn a_target_too_long_is_refused() {
+    let path = |length: usize| format!("/users?{}", "x".repeat(length - 7));
+    refused(
+        &with_root().answer(get(&path(8192 + 1))).await,
+        414,
+        "target_too_long",
+    );
+    refused(
+        &with_root().answer(get(&path(8192))).await,
+        400,
+        "validation_failed",
+    );
+}
+
+#[actix_web::test]
+async fn bodies_are_json() {
+    let check = async |name: &'static str, value: &'static str| {
+        let request = post("/users", "{}").insert_header((name, value));
+        refused(
+            &with_root().answer(request).await,
+            415,
+            "unsupported_media_type",
+        );
+    };
+    check("Content-Type", "text/plain").await;
+    check("Content-Type", "application/x-www-form-urlencoded").await;
+    check("Content-Type", "application/merge-patch+json").await;
+    check("Content-Encoding", "gzip").await;
+    let without = TestRequest::post()
+        .uri("/users")
+        .insert_header(KEY)
+        .set_payload("{}");
+    refused(
+        &with_root().answer(without).await,
+        415,
+        "unsupported_media_type",
+    );
+    let with_charset =
+        post("/users", "{}").insert_header(("Content-Type", "application/json; charset=utf-8"));
+    refused(
+        &with_root().answer(with_charset).await,
+        400,
+        "validation_failed",
+    );
+}
+
+#[actix_web::test]
+async fn what_is_not_json_is_malformed() {
+    let answer = with_root()
+        .answer(post("/users", "{\n  \"email\": }"))
+        .await;
+    assert_snapshot!(answer.text());
+}
+
+#[actix_web::test]
+async fn a_shape_error_stands_alone() {
+    let answer = with_root()
+        .answer(post(
+            "/users",
+            r#"{"email":"x","name":"","password":"p","color":"red"}"#,
+        ))
+        .await;
+    refused(&answer, 400, "validation_failed");
+    assert_eq!(answer.places(), ["#/color"]);
+}
+
+/// A use case that panics is a bug, told as one; nothing of it shows.
+#[actix_web::test]
+async fn a_panic_in_a_use_case_is_a_problem() {
+    let mut fakes = with_scopes(&["users:read"]);
+    fakes
+        .users
+        .expect_list()
+        .returning(|_, _| panic!("the secret of the panic"));
+    let answer = fakes.answer(get("/users")).await;
+    refused(&answer, 500, "internal_error");
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+}
+
+/// A handler that panics is answered too, with the same headers.
+#[actix_web::test]
+async fn a_panic_in_a_handler_is_a_problem() {
+    let mut fakes = with_scopes(&["actions:read"]);
+    serve_log(&mut fakes, log());
+    fakes
+        .wakeups
+        .expect_watch_log()
+        .returning(|_| futures_util::StreamExt::boxed(futures_util::stream::pending()));
+    fakes
+        .wakeups
+        .expect_watch_identities()
+        .returning(|| futures_util::StreamExt::boxed(futures_util::stream::pending()));
+    fakes
+        .ids
+        .expect_random_bytes()
+        .returning(|| panic!("the secret of the panic"));
+    let answer = fakes
+        .answer(get(&format!("/actions/{}/events", action_id(1))))
+        .await;
+    refused(&answer, 500, "internal_error");
+    assert!(!answer.body.contains("secret"), "{}", answer.body);
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+#[actix_web::test]
+async fn a_store_that_is_away_is_503_and_a_bug_500() {
+    let cause = || Arc::new(std::io::Error::other("SELECT * FROM hidden"));
+    let errors = [
+        (StoreError::Unavailable(cause()), 503, "unavailable"),
+        (StoreError::OutcomeUnknown(cause()), 503, "unavailable"),
+        (StoreError::Bug(cause()), 500, "internal_error"),
+        (
+            StoreError::BadRow {
+                table: "users",
+                column: "hidden",
+                id: "7".to_owned(),
+            },
+            500,
+            "internal_error",
+        ),
+    ];
+    for (error, status, code) in errors {
+        let mut fakes = with_scopes(&["users:read"]);
+        fakes
+            .users
+            .expect_list()
+            .return_once(move |_, _| Err(error));
+        let answer = fakes.answer(get("/users")).await;
+        refused(&answer, status, code);
+        assert_eq!(answer.header("retry-after").is_some(), status == 503);
+        assert!(!answer.body.contains("hidden"), "{}", answer.body);
+    }
+}
+
+/// The use case runs in a task of its own: a client that goes away leaves nothing half done.
+#[actix_web::test]
+async fn a_dropped_request_is_finished_all_the_same() {
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let done = std::sync::Mutex::new(Some(done));
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    let mut fakes = with_scopes(&["users:read"]);
+    fakes.users.expect_list().returning(move |_, _| {
+        may_go.lock().unwrap().recv().unwrap();
+        done.lock().unwrap().take().unwrap().send(()).unwrap();
+        Ok(Page {
+            items: Vec::new(),
+            next: None,
+        })
+    });
+    let api = fakes.into_api();
+    let service = init_service(app(&api)).await;
+    let mut request = Box::pin(service.call(get("/users").to_request()));
+    // The request begins, its tasks are spawned one after the other, and then its client is gone.
+    for _ in 0..20 {
+        assert!(request.as_mut().now_or_never().is_none());
+        if go.send(()).is_ok() {
+            break;
+        }
+    }
+    tokio::task::yield_now().await;
+    let _ = request.as_mut().now_or_never();
+    drop(request);
+    tokio::time::timeout(std::time::Duration::from_secs(10), is_done)
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[actix_web::test]
+async fn cors_is_an_exact_list() {
+    let with_origin = |fakes: Fakes, origin: &str| {
+        let request = get("/livez").insert_header(("Origin", origin.to_owned()));
+        fakes.answer(request)
+    };
+    let allowed = || {
+        let mut fakes = fakes();
+        fakes.settings.cors_origins = vec!["https://app.example.com".to_owned()];
+        fakes
+    };
+    let answer = with_origin(allowed(), "https://app.example.com").await;
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        Some("https://app.example.com")
+    );
+    let exposed = answer
+        .header("access-control-expose-headers")
+        .unwrap()
+        .to_ascii_lowercase();
+    for name in [
+        "location",
+        "etag",
+        "link",
+        "retry-after",
+        "x-request-id",
+        "ratelimit",
+        "ratelimit-policy",
+        "idempotency-replayed",
+        "deprecation",
+        "sunset",
+    ] {
+        assert!(
+            exposed.split(", ").any(|found| found == name),
+            "{name} in {exposed}"
+        );
+    }
+    for origin in [
+        "https://app.example.com.evil.org",
+        "http://app.example.com",
+        "null",
+    ] {
+        assert_eq!(
+            with_origin(allowed(), origin)
+                .await
+                .header("access-control-allow-origin"),
+            None,
+            "{origin}"
+        );
+    }
+    assert_eq!(
+        with_origin(fakes(), "https://app.example.com")
+            .await
+            .header("access-control-allow-origin"),
+        None
+    );
+}
+
+#[actix_web::test]
+async fn a_preflight_needs_no_key() {
+    let mut fakes = fakes();
+    fakes.settings.cors_origins = vec!["https://app.example.com".to_owned()];
+    let request = bare(Method::OPTIONS, "/actions")
+        .insert_header(("Origin", "https://app.example.com"))
+        .insert_header(("Access-Control-Request-Method", "POST"))
+        .insert_header((
+            "Access-Control-Request-Headers",
+            "x-api-key, idempotency-key",
+        ));
+    let answer = fakes.answer(request).await;
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, Some("https://app.example.com"))
+    );
+}
+
+#[actix_web::test]
+async fn readiness() {
+    assert_snapshot!(fakes().answer(get("/readyz")).await.text());
+    let mut missing = fakes();
+    missing.checks = vec![
+        Check {
+            name: "database",
+            missing: None,
+        },
+        Check {
+            name: "migrations",
+            missing: Some("2 are pending".to_owned()),
+        },
+    ];
+    let answer = missing.answer(get("/readyz")).await;
+    refused(&answer, 503, "unavailable");
+    assert_eq!(
+        answer.json()["message"],
+        "Not ready. migrations: 2 are pending."
+    );
+}
+
+#[actix_web::test]
+async fn a_draining_replica_is_not_ready_but_lives() {
+    let fakes = fakes();
+    fakes.draining.send_replace(true);
+    let api = fakes.into_api();
+    refused(&answer(&api, get("/readyz")).await, 503, "unavailable");
+    assert_eq!(answer(&api, get("/livez")).await.status, 200);
+}
+
+#[actix_web::test]
+async fn the_document_has_a_tag() {
+    let api = fakes().into_api();
+    let whole = answer(&api, get("/openapi.json")).await;
+    let etag = whole.header("etag").unwrap().to_owned();
+    assert_eq!(
+        (whole.status, whole.json()["openapi"].as_str()),
+        (200, Some("3.1.0"))
+    );
+    for tag in [
+        etag.clone(),
+        format!("\"x\", {etag}"),
+        format!("W/{etag}"),
+        "*".to_owned(),
+    ] {
+        let same = answer(
+            &api,
+            get("/openapi.json").insert_header(("If-None-Match", tag)),
+        )
+        .await;
+        assert_eq!(
+            (same.status, same.body.as_str(), same.header("etag")),
+            (304, "", Some(etag.as_str()))
+        );
+    }
+    assert_eq!(
+        answer(
+            &api,
+            get("/openapi.json").insert_header(("If-None-Match", "\"x\""))
+        )
+        .await
+        .status,
+        200
+    );
+}
+
+#[actix_web::test]
+async fn the_pages_are_served_from_here() {
+    let api = fakes().into_api();
+    let page = answer(&api, TestRequest::get().uri("/docs")).await;
+    assert_snapshot!(page.text());
+    for part in page
+        .body
+        .split('"')
+        .filter(|part| part.starts_with("/docs/"))
+    {
+        assert_eq!(
+            answer(&api, TestRequest::get().uri(part)).await.status,
+            200,
+            "{part}"
+        );
+    }
+    let script = answer(&api, TestRequest::get().uri("/docs/swagger-ui-bundle.js")).await;
+    assert_eq!(script.header("content-encoding"), Some("gzip"));
+}
+
+#[actix_web::test]
+async fn each_code_has_its_page() {
+    let api = fakes().into_api();
+    for code in deed_delivery::problem::ErrorCode::ALL {
+        let page = answer(
+            &api,
+            TestRequest::get().uri(&format!("/problems/{}", code.entry().code)),
+        )
+        .await;
+        assert_eq!(
+            (page.status, page.header("content-type")),
+            (200, Some("text/html; charset=utf-8"))
+        );
+    }
+    refused(
+        &answer(&api, get("/problems/nothing")).await,
+        404,
+        "not_found",
+    );
+}
+
+#[actix_web::test]
+async fn documentation_can_be_switched_off() {
+    for path in [
+        "/docs",
+        "/docs/start.js",
+        "/openapi.json",
+        "/problems/not_found",
+    ] {
+        let mut fakes = fakes();
+        fakes.settings.docs = false;
+        refused(&fakes.answer(get(path)).await, 404, "not_found");
+    }
+}
+
+#[actix_web::test]
+async fn head_is_get_without_a_body() {
+    let answer = fakes().answer(bare(Method::HEAD, "/livez")).await;
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (200, Some("application/json"))
+    );
+}

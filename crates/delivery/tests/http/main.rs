@@ -1,0 +1,18 @@
+//! The interface over mockall fakes of the ports: every handler, every edge, and the document.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+mod action_types;
+mod actions;
+mod api_keys;
+mod callers;
+mod document;
+mod edges;
+mod limits;
+mod streams;
+mod support;
+mod users;
