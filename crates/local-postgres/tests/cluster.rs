@@ -200,6 +200,7 @@ fn the_server_is_private_and_durable() {
     );
     let socket = fs::metadata(cluster.socket_directory().join(".s.PGSQL.5432")).unwrap();
     assert!(socket.file_type().is_socket());
+    assert_eq!(socket.mode() & 0o777, 0o700, "the socket");
     for private in [
         cluster.socket_directory(),
         &cluster.data_directory(),
