@@ -1,12 +1,19 @@
 //! The schema's migrations, which the binary carries.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use deed_domain::error::StoreError;
+use diesel::QueryableByName;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::result::ConnectionError;
+use diesel::sql_types::{Bool, Text};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::pool::Database;
+use super::pool::{Access, Database};
+use super::statement::Statement;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
@@ -109,18 +116,46 @@ pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, Migrate
     .await
 }
 
-/// The names of the migrations that the database lacks. Migrations that this binary doesn't know are no
-/// hindrance: a newer one has run them.
+/// The names of the migrations that the database lacks, found without a lock and without changing anything.
+/// Migrations that this binary doesn't know are no hindrance: a newer one has run them.
 ///
 /// # Errors
 /// When PostgreSQL is away.
-pub async fn pending(database: &Database) -> Result<Vec<String>, MigrateError> {
-    let status = status(database).await?;
-    Ok(status
-        .into_iter()
-        .filter(|migration| !migration.is_applied)
-        .map(|migration| migration.name)
+pub async fn lacking(database: &Database) -> Result<Vec<String>, StoreError> {
+    // Diesel's own table isn't there before the first migration.
+    let has_table =
+        Statement::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_there");
+    let is_there = database
+        .row::<TableRow>(Access::Read, &has_table)
+        .await?
+        .is_some_and(|row| row.is_there);
+    let applied: HashSet<String> = if is_there {
+        let versions =
+            Statement::new("SELECT version::text AS version FROM __diesel_schema_migrations");
+        let rows: Vec<VersionRow> = database.rows(Access::Read, &versions).await?;
+        rows.into_iter().map(|row| row.version).collect()
+    } else {
+        HashSet::new()
+    };
+    let known = known().map_err(|error| StoreError::Bug(Arc::new(error)))?;
+    Ok(known
+        .iter()
+        .map(|migration| migration.name())
+        .filter(|name| !applied.contains(&name.version().to_string()))
+        .map(ToString::to_string)
         .collect())
+}
+
+#[derive(QueryableByName)]
+struct TableRow {
+    #[diesel(sql_type = Bool)]
+    is_there: bool,
+}
+
+#[derive(QueryableByName)]
+struct VersionRow {
+    #[diesel(sql_type = Text)]
+    version: String,
 }
 
 type Harness = AsyncMigrationHarness<AsyncPgConnection>;

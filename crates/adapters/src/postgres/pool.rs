@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
+use deed_domain::error::StoreError;
 use diesel::QueryableByName;
 use diesel::pg::Pg;
 use diesel::result::Error as DieselError;
@@ -119,6 +120,15 @@ impl Database {
     /// The configuration of its connections, for one that stands outside the pool.
     pub(crate) fn config(&self) -> &tokio_postgres::Config {
         &self.config
+    }
+
+    /// Whether PostgreSQL answers.
+    ///
+    /// # Errors
+    /// When it doesn't, within the time of a request.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.batch("SELECT 1").await?;
+        Ok(())
     }
 
     /// A connection outside the pool, with the same session settings.
