@@ -226,7 +226,7 @@ impl Api {
         match task.await {
             Ok(outcome) => outcome.map_err(Refusal::from),
             Err(error) if error.is_panic() => {
-                Err(Refusal::new(ErrorCode::InternalError).because("a use case panicked"))
+                Err(Refusal::new(ErrorCode::InternalError).because(error))
             }
             Err(error) => Err(Refusal::new(ErrorCode::Unavailable).because(error)),
         }

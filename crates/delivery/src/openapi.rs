@@ -215,8 +215,8 @@ enum Access {
     Scope,
 }
 
-/// Expands the one requirement that apistos knows (`deed:users:read`) into the two ways to send a key, with the scope
-/// as the role. An operation without one is marked public.
+/// Expands the one requirement that apistos knows (`deed:users:read`) into the two ways to send a key. The scope stands
+/// in `x-scope`: only OAuth has scopes in a requirement. An operation without one is marked `x-public`.
 fn secure(described: &mut Value) -> Access {
     let found = described["security"].take();
     let mut access = Access::Public;
@@ -236,18 +236,14 @@ fn secure(described: &mut Value) -> Access {
             optional = true;
             continue;
         };
-        let roles = if need == ANY_KEY {
-            json!([])
+        if need == ANY_KEY {
+            access = Access::AnyKey;
         } else {
-            json!([need])
-        };
-        access = if need == ANY_KEY {
-            Access::AnyKey
-        } else {
-            Access::Scope
-        };
-        requirements.push(json!({ "ApiKey": roles }));
-        requirements.push(json!({ "Bearer": roles }));
+            access = Access::Scope;
+            described["x-scope"] = json!(need);
+        }
+        requirements.push(json!({ "ApiKey": [] }));
+        requirements.push(json!({ "Bearer": [] }));
     }
     if optional {
         requirements.push(json!({}));
@@ -266,6 +262,7 @@ fn errors(operation: &Operation, described: &Value, access: Access) -> Vec<(u16,
     if described["requestBody"].is_object() {
         codes.extend([
             ErrorCode::BadRequest,
+            ErrorCode::RequestTimeout,
             ErrorCode::MalformedJson,
             ErrorCode::ValidationFailed,
             ErrorCode::BodyTooLarge,

@@ -1,5 +1,7 @@
 //! A JSON body that has the shape and keeps the limits of its type.
 
+use std::time::Duration;
+
 use actix_web::dev::Payload;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest};
@@ -13,6 +15,7 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::time::{Instant, timeout_at};
 
 use super::fault::{self, Part};
 use super::gate;
@@ -20,6 +23,12 @@ use crate::app::Api;
 use crate::problem::{ErrorCode, Refusal};
 
 const KIB: usize = 1024;
+
+/// How long nothing of a body may arrive.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long a whole body may take.
+const WHOLE: Duration = Duration::from_secs(60);
 
 /// A type that is read from a body.
 pub(crate) trait JsonBody: DeserializeOwned + garde::Validate + 'static {
@@ -122,7 +131,13 @@ async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
         return Err(too_large());
     }
     let mut bytes = BytesMut::with_capacity(declared.unwrap_or(KIB).min(limit));
-    while let Some(chunk) = payload.next().await {
+    let end = Instant::now() + WHOLE;
+    loop {
+        let soon = (Instant::now() + SILENCE).min(end);
+        let next = timeout_at(soon, payload.next()).await;
+        let Some(chunk) = next.map_err(|_| Refusal::new(ErrorCode::RequestTimeout))? else {
+            break;
+        };
         let chunk = chunk.map_err(|_| Refusal::new(ErrorCode::BadRequest))?;
         if bytes.len().saturating_add(chunk.len()) > limit {
             return Err(too_large());
@@ -259,6 +274,50 @@ mod tests {
         let body = br#"{"type":"echo","input":{"b": 1.50, "a":"\u0000"}}"#;
         let action = parse::<CreateAction>(body).unwrap();
         assert_eq!(action.input.get(), r#"{"b": 1.50, "a":"\u0000"}"#);
+    }
+
+    async fn reading(
+        chunks: impl futures_util::Stream<Item = &'static [u8]> + 'static,
+    ) -> Result<Bytes, ErrorCode> {
+        let request = actix_web::test::TestRequest::post().to_http_request();
+        let payload = chunks.map(|chunk| Ok(Bytes::from_static(chunk)));
+        let payload = Payload::Stream {
+            payload: payload.boxed_local(),
+        };
+        read(&request, payload, 8)
+            .await
+            .map_err(|refusal| refusal.code())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let began = Instant::now();
+        let silent = futures_util::stream::iter([&b"{"[..]]).chain(futures_util::stream::pending());
+        assert_eq!(reading(silent).await, Err(ErrorCode::RequestTimeout));
+        assert_eq!(began.elapsed(), SILENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_too() {
+        let began = Instant::now();
+        let dripping = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(SILENCE / 2).await;
+            Some((&b""[..], ()))
+        });
+        assert_eq!(reading(dripping).await, Err(ErrorCode::RequestTimeout));
+        assert_eq!(began.elapsed(), WHOLE);
+    }
+
+    #[tokio::test]
+    async fn a_body_without_a_declared_length_is_counted() {
+        assert_eq!(
+            reading(futures_util::stream::iter([&b"1234"[..], &b"5678"[..]])).await,
+            Ok(Bytes::from_static(b"12345678"))
+        );
+        assert_eq!(
+            reading(futures_util::stream::iter([&b"1234"[..], &b"56789"[..]])).await,
+            Err(ErrorCode::BodyTooLarge)
+        );
     }
 
     #[test]

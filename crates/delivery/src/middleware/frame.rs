@@ -67,7 +67,10 @@ where
             let refusal = Error::from(Refusal::new(ErrorCode::TargetTooLong));
             return Ok(frame.close(request.error_response(refusal).map_into_boxed_body()));
         }
-        match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        match AssertUnwindSafe(async move { next.call(request).await })
+            .catch_unwind()
+            .await
+        {
             Ok(Ok(response)) => Ok(frame.close(response.map_into_boxed_body())),
             Ok(Err(error)) => Err(frame.close_error(&error)),
             Err(panic) => {

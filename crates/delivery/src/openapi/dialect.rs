@@ -104,6 +104,23 @@ fn schema(value: &mut Value) {
         object.remove("format");
     }
     nullable(object);
+    unwrap_one(object);
+}
+
+/// 3.0 allowed nothing beside `$ref`, so it was wrapped; 3.1 does.
+fn unwrap_one(object: &mut Map<String, Value>) {
+    let Some([Value::Object(one)]) = object
+        .get("allOf")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    else {
+        return;
+    };
+    let one = one.clone();
+    object.remove("allOf");
+    for (name, member) in one {
+        object.entry(name).or_insert(member);
+    }
 }
 
 /// `nullable: true` becomes a second type, or an alternative where there is no type.
@@ -213,6 +230,10 @@ mod tests {
             json!({ "anyOf": [{ "$ref": "#/x" }, { "type": "null" }] }),
         );
         check(json!({ "nullable": true }), json!({}));
+        check(
+            json!({ "allOf": [{ "$ref": "#/x" }], "title": "t" }),
+            json!({ "$ref": "#/x", "title": "t" }),
+        );
         check(
             json!({ "type": "string", "enum": ["a"], "nullable": true }),
             json!({ "type": ["string", "null"], "enum": ["a", null] }),

@@ -140,6 +140,10 @@ errors! {
         "None of the media types in Accept can be answered."
         means "The operation answers `application/json` or `text/event-stream`, and `Accept` admits neither."
         so "Send an `Accept` header with one of the two, or none.";
+    RequestTimeout = REQUEST_TIMEOUT "request_timeout" "Request timeout"
+        "The body did not arrive in time."
+        means "Nothing of the request's body arrived for 10 seconds, or the whole did not arrive within a minute."
+        so "Send the request again over a better connection.";
     UserAlreadyExists = CONFLICT "user_already_exists" "User already exists"
         "A user with this e-mail address exists already."
         means "E-mail addresses are unique, whatever the case of their letters."
@@ -199,6 +203,7 @@ impl ErrorCode {
             StatusCode::NOT_FOUND => Self::NotFound,
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
+            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::URI_TOO_LONG => Self::TargetTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
