@@ -16,3 +16,4 @@ mod limits;
 mod streams;
 mod support;
 mod users;
+mod wire;
