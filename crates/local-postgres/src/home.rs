@@ -26,6 +26,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const ELSEWHERE: &str = "elsewhere";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
+const UNFINISHED: &str = "data.unfinished.";
 
 /// A cluster's files: `data/`, `socket/`, `postgres.log` and `lock`, in a directory that only the server's account enters.
 pub(crate) struct Home {
@@ -141,9 +142,21 @@ impl Home {
         self.root.join(DATA)
     }
 
-    /// Where `initdb` works; it becomes [`Home::data`] when it is complete.
+    /// Where `initdb` works; it becomes [`Home::data`] when it is complete. The name is this process's own: an `initdb`
+    /// whose owner was killed deletes its directory when it notices, and must not meet this one.
     pub(crate) fn unfinished_data(&self) -> PathBuf {
-        self.root.join("data.unfinished")
+        self.root
+            .join(format!("{UNFINISHED}{}", std::process::id()))
+    }
+
+    /// What earlier runs of `initdb` did not complete.
+    pub(crate) fn abandoned_data(&self) -> Result<Vec<PathBuf>, StartError> {
+        let entries = fs::read_dir(&self.root).doing("read", &self.root)?;
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names
+            .filter(|name| name.starts_with(UNFINISHED))
+            .map(|name| self.root.join(name))
+            .collect())
     }
 
     pub(crate) fn log(&self) -> PathBuf {
@@ -201,11 +214,11 @@ fn refuse_foreign_files(directory: &Path) -> Result<(), StartError> {
 /// It is named by a digest of the path. A name that is taken belonged to a directory that has since been deleted or moved;
 /// its data are left alone.
 fn settle_elsewhere(base: &Path, directory: &Path, link: &Path) -> Result<PathBuf, StartError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(base)
-        .doing("create", base)?;
+    if !base.exists() {
+        fs::create_dir_all(base).doing("create", base)?;
+        // The server's account has to pass through, whatever the umask says.
+        fs::set_permissions(base, Permissions::from_mode(0o755)).doing("open to others", base)?;
+    }
     let digest = digest(directory);
     let mut number = 1;
     loop {

@@ -40,8 +40,10 @@ pub(crate) fn run(
     log: &LogFile,
     user: &str,
 ) -> Result<(), StartError> {
+    for abandoned in home.abandoned_data()? {
+        remove(&abandoned)?;
+    }
     let unfinished = home.unfinished_data();
-    remove(&unfinished)?;
     let mut command = home.account.command(&installation.bin().join("initdb"));
     command
         .current_dir(home.root())

@@ -370,7 +370,9 @@ fn a_stale_pid_that_belongs_to_a_stranger_now_does_not_matter() {
         (socket.join(".s.PGSQL.5432.lock"), lock),
     ] {
         assert!(text.starts_with(&old), "{text}");
-        fs::write(file, text.replacen(&old, &new, 1)).unwrap();
+        fs::write(&file, text.replacen(&old, &new, 1)).unwrap();
+        let owner = fs::metadata(&data).unwrap();
+        std::os::unix::fs::chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
     let cluster = start(&options).unwrap();
     assert_eq!(ask(&cluster.url(), "SELECT 1"), "1");
@@ -423,15 +425,12 @@ fn an_initdb_that_was_cut_off_is_begun_anew() {
     let cluster = start(&Options::new(directory.path())).unwrap();
     drop(cluster);
     // As far as a killed initdb had come.
-    fs::rename(
-        directory.path().join("data"),
-        directory.path().join("data.unfinished"),
-    )
-    .unwrap();
-    fs::remove_file(directory.path().join("data.unfinished/PG_VERSION")).unwrap();
+    let unfinished = directory.path().join("data.unfinished.1");
+    fs::rename(directory.path().join("data"), &unfinished).unwrap();
+    fs::remove_file(unfinished.join("PG_VERSION")).unwrap();
     let cluster = start(&Options::new(directory.path())).unwrap();
     assert_eq!(ask(&cluster.url(), "SELECT 1"), "1");
-    assert!(!directory.path().join("data.unfinished").exists());
+    assert!(!unfinished.exists());
 }
 
 #[test]
@@ -444,7 +443,9 @@ fn an_initdb_whose_owner_was_killed_is_begun_anew_at_once() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let unfinished = directory.path().join("data.unfinished");
+    let unfinished = directory
+        .path()
+        .join(format!("data.unfinished.{}", owner.id()));
     eventually("initdb writes", || unfinished.join("base").exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
