@@ -36,9 +36,16 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
             "local-postgres",
         ],
     ),
+    // It builds the binary and the example that its tests run; the tests themselves speak HTTP only.
     (
         "deed-e2e",
-        &["deed-client", "deed-testkit", "local-postgres"],
+        &[
+            "deed-client",
+            "deed-domain",
+            "deed-server",
+            "deed-testkit",
+            "local-postgres",
+        ],
     ),
     ("deed-bench", &["deed-client", "local-postgres"]),
     ("local-postgres", &[]),
