@@ -1,0 +1,151 @@
+//! Log lines: text on a terminal, else one JSON object a line, with the request's id on every line of a request.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use env_logger::fmt::Formatter;
+use log::Record;
+use log::kv::{self, Key, Value, VisitSource};
+use serde_json::{Map, json};
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Sets the process's logger. Called once; a second call changes nothing.
+pub(crate) fn init(settings: &LogSettings) {
+    let mut builder = env_logger::Builder::new();
+    builder.parse_filters(&settings.filter);
+    let is_json = match settings.log_format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !io::stderr().is_terminal(),
+    };
+    if is_json {
+        builder.format(|buffer, record| {
+            let time = buffer.timestamp_millis().to_string();
+            json_line(buffer, &time, record)
+        });
+    } else {
+        builder.format(text_line);
+    }
+    let _ = builder.try_init();
+}
+
+fn json_line(out: &mut impl io::Write, time: &str, record: &Record<'_>) -> io::Result<()> {
+    let mut line = Map::new();
+    line.insert("time".to_owned(), json!(time));
+    line.insert(
+        "level".to_owned(),
+        json!(record.level().as_str().to_lowercase()),
+    );
+    line.insert("target".to_owned(), json!(record.target()));
+    line.insert("message".to_owned(), json!(record.args().to_string()));
+    if let Some(id) = deed_delivery::request_id::current() {
+        line.insert("request_id".to_owned(), json!(id.as_str()));
+    }
+    let _ = record.key_values().visit(&mut IntoJson(&mut line));
+    let mut text = serde_json::Value::Object(line).to_string();
+    text.push('\n');
+    out.write_all(text.as_bytes())
+}
+
+struct IntoJson<'a>(&'a mut Map<String, serde_json::Value>);
+
+impl<'kvs> VisitSource<'kvs> for IntoJson<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let value = serde_json::to_value(&value).unwrap_or_else(|_| json!(value.to_string()));
+        self.0.entry(key.as_str()).or_insert(value);
+        Ok(())
+    }
+}
+
+fn text_line(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+    let mut fields = String::new();
+    if let Some(id) = deed_delivery::request_id::current() {
+        let _ = write!(fields, " request_id={}", id.as_str());
+    }
+    let _ = record.key_values().visit(&mut IntoText(&mut fields));
+    let time = buffer.timestamp_millis();
+    let level = buffer.default_level_style(record.level());
+    writeln!(
+        buffer,
+        "{time} {level}{:<5}{level:#} {}{}",
+        record.level(),
+        visible(&record.args().to_string()),
+        visible(&fields)
+    )
+}
+
+struct IntoText<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for IntoText<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let _ = write!(self.0, " {key}={value}");
+        Ok(())
+    }
+}
+
+/// Control characters could forge a line, or speak to the terminal: they are shown as escapes.
+fn visible(text: &str) -> String {
+    if !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log::Level;
+
+    #[test]
+    fn a_json_line_is_one_object_on_one_line() {
+        let fields = [("action_id", Value::from("a-1")), ("count", Value::from(3))];
+        let mut out = Vec::new();
+        json_line(
+            &mut out,
+            "2026-01-01T00:00:00.000Z",
+            &Record::builder()
+                .level(Level::Warn)
+                .target("deed")
+                .args(format_args!("two\nlines \u{1b}[31m"))
+                .key_values(&fields)
+                .build(),
+        )
+        .unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches('\n').count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let expected = json!({
+            "time": "2026-01-01T00:00:00.000Z", "level": "warn", "target": "deed",
+            "message": "two\nlines \u{1b}[31m", "action_id": "a-1", "count": 3
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_field_can_not_take_the_place_of_the_message() {
+        let fields = [("message", Value::from("forged"))];
+        let mut out = Vec::new();
+        let record = Record::builder()
+            .args(format_args!("true"))
+            .key_values(&fields)
+            .build();
+        json_line(&mut out, "t", &record).unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line["message"], "true");
+    }
+
+    #[test]
+    fn control_characters_are_shown_as_escapes() {
+        assert_eq!(visible("a\r\n\u{1b}[2Jé"), "a\\r\\n\\u{1b}[2Jé");
+        assert_eq!(visible("plain é"), "plain é");
+    }
+}

@@ -1,0 +1,195 @@
+//! Binds, runs, drains.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use anyhow::{Context as _, bail};
+use deed_adapters::postgres::migrate;
+use deed_delivery::{Api, app};
+use deed_domain::ports::ActionHandler;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::settings::Settings;
+use crate::wire::{self, Background};
+
+/// How long `/readyz` says that the server drains before it stops to accept, so that a load balancer can hear it.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long requests in flight may take to be answered, in seconds.
+const ANSWER_SECONDS: u64 = 5;
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long a connection may take to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a peer may leave sent bytes unacknowledged before the kernel cuts the connection.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much the kernel buffers for a reader that stalls. Without it, about 4 MB each.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// A server that runs.
+pub struct Running {
+    address: SocketAddr,
+    http: ServerHandle,
+    http_task: JoinHandle<std::io::Result<()>>,
+    ended: watch::Receiver<bool>,
+    background: Background,
+    draining: watch::Sender<bool>,
+}
+
+impl Running {
+    /// The address that is served, with the port that was chosen where 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the interface stands, without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns when the HTTP server has stopped by itself.
+    pub(crate) async fn failed(&self) {
+        let mut ended = self.ended.clone();
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Stops: `/readyz` says so at once, streams and waits end, work in flight finishes or goes back to the queue.
+    /// Takes less than 30 s.
+    pub async fn drain(mut self) {
+        log::info!("draining");
+        self.draining.send_replace(true);
+        tokio::join!(self.background.finish_work(), tokio::time::sleep(LINGER));
+        self.http.stop(true).await;
+        let _ = self.http_task.await;
+        self.background.stop().await;
+        log::info!("stopped");
+    }
+}
+
+pub(crate) async fn start(
+    handlers: Vec<Arc<dyn ActionHandler>>,
+    database_url: &str,
+    settings: &Settings,
+) -> anyhow::Result<Running> {
+    settings.check()?;
+    let listener = bind(settings.listen)?;
+    let address = listener.local_addr()?;
+
+    let database = wire::connect(database_url, usize::from(settings.pool_size)).await?;
+    refuse_when_behind(&migrate::lacking(&database).await?)?;
+
+    let (draining, drain_signal) = watch::channel(false);
+    let (parts, background) = wire::wire(database, handlers, settings, drain_signal).await?;
+    let api = Api::new(parts).context("the OpenAPI document can't be made")?;
+
+    let server = HttpServer::new(move || app(&api))
+        .disable_signals()
+        .client_request_timeout(HEAD_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(ANSWER_SECONDS)
+        .workers(wire::available_cores())
+        .listen(listener)
+        .context("the listening socket can't be used")?
+        .run();
+    let http = server.handle();
+    let (ended_sender, ended) = watch::channel(false);
+    let http_task = tokio::spawn(async move {
+        let result = server.await;
+        if let Err(error) = &result {
+            log::error!("the HTTP server failed: {error}");
+        }
+        ended_sender.send_replace(true);
+        result
+    });
+    let running = Running {
+        address,
+        http,
+        http_task,
+        ended,
+        background,
+        draining,
+    };
+    log::info!(address:% = address; "listening on {}", running.base_url());
+    Ok(running)
+}
+
+pub(crate) fn refuse_when_behind(pending: &[String]) -> anyhow::Result<()> {
+    if pending.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the database lacks {} migration(s): {}. Run `deed migrate up`, or serve with --migrate",
+        pending.len(),
+        pending.join(", ")
+    )
+}
+
+/// The listening socket. Linux passes these options on to each accepted one: no timer of ours could cut a reader that
+/// stalls, because nothing polls a body while the write buffer is full.
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A server that was killed can bind its address again at once.
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    cut_silent_peers(&SockRef::from(&socket))?;
+    socket.bind(&address.into()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{address} is in use by another process; stop it, or choose another address with --listen (DEED_LISTEN)"
+        ),
+        _ => anyhow::Error::new(error).context(format!("{address} can't be listened on")),
+    })?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn cut_silent_peers(socket: &SockRef<'_>) -> std::io::Result<()> {
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn cut_silent_peers(_: &SockRef<'_>) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_said_in_one_sentence() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = first.local_addr().unwrap();
+        let error = bind(taken).unwrap_err().to_string();
+        assert!(
+            error.contains("is in use") && error.contains("--listen"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_database_that_is_behind_is_refused_with_the_command() {
+        assert!(refuse_when_behind(&[]).is_ok());
+        let error = refuse_when_behind(&["0001_identity".to_owned()])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("deed migrate up") && error.contains("0001_identity"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,326 @@
+//! Settings: flag, variable, default and help of each from one definition.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use deed_domain::secret::RootKey;
+use zeroize::Zeroizing;
+
+/// How the server behaves. Everything has a default but the database.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// Address and port to serve on
+    #[arg(
+        long,
+        env = "DEED_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+
+    /// The operator's key, at least 32 visible ASCII characters; better given by file
+    #[arg(
+        long,
+        env = "DEED_ROOT_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        conflicts_with = "root_key_file"
+    )]
+    pub root_key: Option<Secret>,
+
+    /// File that holds the operator's key
+    #[arg(long, env = "DEED_ROOT_KEY_FILE", value_name = "FILE")]
+    pub root_key_file: Option<PathBuf>,
+
+    /// Let anybody register a user without a key
+    #[arg(long, env = "DEED_OPEN_REGISTRATION", default_value_t = false, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub open_registration: bool,
+
+    /// Origins that browsers may call from, separated by commas, each exactly as browsers send it
+    #[arg(
+        long,
+        env = "DEED_CORS_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: Vec<String>,
+
+    /// How long POST /actions waits for the end unless the client says otherwise
+    #[arg(long, env = "DEED_WAIT", default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub wait: Duration,
+
+    /// The longest that a client may ask to wait
+    #[arg(long, env = "DEED_MAX_WAIT", default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub max_wait: Duration,
+
+    /// The fewest characters of a new password, 8 to 128
+    #[arg(long, env = "DEED_PASSWORD_MIN", default_value_t = 8, value_parser = clap::value_parser!(u16).range(8..=128), value_name = "CHARACTERS")]
+    pub password_min: u16,
+
+    /// Serve /docs, /openapi.json and /problems
+    #[arg(long, env = "DEED_DOCS", default_value_t = true, action = clap::ArgAction::Set, value_parser = switch, value_name = "on|off")]
+    pub docs: bool,
+
+    /// How many connections to the database requests share
+    #[arg(long, env = "DEED_POOL_SIZE", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000), value_name = "CONNECTIONS")]
+    pub pool_size: u16,
+
+    /// How many actions are performed inside this server at a time; 0 leaves them to others
+    #[arg(long, env = "DEED_RUNNER_SLOTS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(0..=10_000), value_name = "ACTIONS")]
+    pub runner_slots: u16,
+
+    /// How long one stream lasts at the most before its client has to resume it
+    #[arg(long, env = "DEED_STREAM_MAX_AGE", default_value = "10m", value_parser = duration, value_name = "DURATION")]
+    pub stream_max_age: Duration,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON
+    Auto,
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogSettings {
+    /// What to log, as in `info` or `deed_adapters=debug,warn`
+    #[arg(
+        long = "log",
+        env = "RUST_LOG",
+        default_value = "info,actix_server=warn",
+        value_name = "FILTER",
+        global = true
+    )]
+    pub(crate) filter: String,
+
+    /// How log lines look
+    #[arg(
+        long,
+        env = "DEED_LOG_FORMAT",
+        default_value = "auto",
+        value_enum,
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// A text that never prints.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+}
+
+impl Secret {
+    /// The text itself.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Settings {
+    /// The defaults, with the environment's changes.
+    ///
+    /// # Errors
+    /// When a variable holds what its setting can't be.
+    pub fn from_environment() -> anyhow::Result<Self> {
+        #[derive(clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            settings: Settings,
+        }
+        let only = <Only as clap::Parser>::try_parse_from(["deed"])?;
+        Ok(only.settings)
+    }
+
+    /// The operator's key, if one is set.
+    ///
+    /// # Errors
+    /// When the file can't be read, or the key is weak.
+    pub(crate) fn root_key(&self) -> anyhow::Result<Option<RootKey>> {
+        let text = match (&self.root_key, &self.root_key_file) {
+            (Some(key), _) => key.0.clone(),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file).with_context(|| {
+                    format!("the root key's file {} can't be read", file.display())
+                })?;
+                Zeroizing::new(text)
+            }
+            (None, None) => return Ok(None),
+        };
+        let key = RootKey::parse(text.trim_end_matches(['\n', '\r']))?;
+        Ok(Some(key))
+    }
+
+    /// Checks what one setting alone can't know.
+    ///
+    /// # Errors
+    /// Says which settings contradict each other, or which origin can't be one.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        if self.wait > self.max_wait {
+            bail!("DEED_WAIT is longer than DEED_MAX_WAIT: lower the one or raise the other");
+        }
+        for origin in &self.cors_origins {
+            if !is_origin(origin) {
+                bail!(
+                    "DEED_CORS_ORIGINS: {origin:?} is no origin; write it as https://app.example.com or http://localhost:5173"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `scheme://host[:port]` and nothing behind it: what browsers send as `Origin`.
+fn is_origin(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ', '?', '#', '@']))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write it as 10s, 500ms or 10m".to_owned())
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "1" | "yes" => Ok(true),
+        "off" | "false" | "0" | "no" => Ok(false),
+        _ => Err("write on or off".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        let all = std::iter::once("deed").chain(arguments.iter().copied());
+        Only::try_parse_from(all).map(|only| only.settings)
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let settings = parse(&[]).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(
+            (settings.wait.as_secs(), settings.max_wait.as_secs()),
+            (10, 60)
+        );
+        assert_eq!((settings.pool_size, settings.runner_slots), (16, 64));
+        assert_eq!(
+            (settings.password_min, settings.stream_max_age.as_secs()),
+            (8, 600)
+        );
+        assert!(settings.docs && !settings.open_registration && settings.cors_origins.is_empty());
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused() {
+        for wrong in [
+            ["--password-min=7"],
+            ["--password-min=129"],
+            ["--pool-size=0"],
+            ["--wait=ten"],
+            ["--docs=maybe"],
+            ["--listen=8080"],
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn origins_are_exact() {
+        for wrong in [
+            "*",
+            "example.com",
+            "https://",
+            "https://a.example/",
+            "https://*.example",
+            "ftp://a.example",
+        ] {
+            let settings = parse(&["--cors-origins", wrong]).unwrap();
+            assert!(settings.check().is_err(), "{wrong}");
+        }
+        let settings =
+            parse(&["--cors-origins", "https://a.example,http://localhost:5173"]).unwrap();
+        settings.check().unwrap();
+        assert_eq!(settings.cors_origins.len(), 2);
+    }
+
+    #[test]
+    fn waits_must_not_contradict_each_other() {
+        let settings = parse(&["--wait=2m"]).unwrap();
+        assert!(
+            settings
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("DEED_MAX_WAIT")
+        );
+    }
+
+    #[test]
+    fn a_root_key_comes_from_a_file_without_its_line_break() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("root.key");
+        std::fs::write(&file, format!("{}\n", "k".repeat(32))).unwrap();
+        let settings = parse(&["--root-key-file", file.to_str().unwrap()]).unwrap();
+        assert_eq!(
+            settings.root_key().unwrap(),
+            Some(RootKey::parse(&"k".repeat(32)).unwrap())
+        );
+        std::fs::write(&file, "short").unwrap();
+        assert!(
+            settings
+                .root_key()
+                .unwrap_err()
+                .to_string()
+                .contains("32 characters")
+        );
+        std::fs::remove_file(&file).unwrap();
+        assert!(
+            settings
+                .root_key()
+                .unwrap_err()
+                .to_string()
+                .contains("root.key")
+        );
+    }
+
+    #[test]
+    fn settings_never_print_the_root_key() {
+        let settings = parse(&["--root-key", &"k".repeat(40)]).unwrap();
+        assert!(!format!("{settings:?}").contains("kkkk"));
+    }
+}

@@ -1,0 +1,330 @@
+//! The only place that names concrete adapters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use deed_adapters::clock::SystemClock;
+use deed_adapters::handlers::{Echo, Wait};
+use deed_adapters::ids::SystemIds;
+use deed_adapters::input_schemas::JsonSchemas;
+use deed_adapters::password_hasher::Argon2Hasher;
+use deed_adapters::postgres::housekeeping::{keep_partitions, make_partitions, missing_partitions};
+use deed_adapters::postgres::{
+    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgEventLog, PgLeases,
+    PgSubmissions, PgUsers, WakeupHub, migrate, server_secret,
+};
+use deed_adapters::runner::{Runner, RunnerSettings, sweep};
+use deed_delivery::{Check, HttpSettings, Parts, Readiness, ServerKey, Services};
+use deed_domain::password::PasswordPolicy;
+use deed_domain::ports::{
+    ActionHandler, ActionTypes as _, Authenticator, Clock, Ids, UserRepository, Wakeups,
+};
+use deed_domain::secret::{PlainSecret, SecretKind};
+use deed_domain::service::{
+    AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
+    ReadUsers, RegisterUser, Submit, Work,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::settings::Settings;
+
+/// The name under which the key that signs cursors is kept.
+const SERVER_KEY: &str = "http";
+
+pub(crate) fn built_in_handlers() -> Vec<Arc<dyn ActionHandler>> {
+    vec![Arc::new(Echo), Arc::new(Wait)]
+}
+
+/// Connects, and says what is wrong if that can't be done.
+pub(crate) async fn connect(url: &str, pool_size: usize) -> anyhow::Result<Database> {
+    let database = Database::new(url, pool_size)
+        .context("DATABASE_URL is not usable; write it as postgres://user:password@host/name")?;
+    database
+        .ping()
+        .await
+        .context("the database can't be reached; is DATABASE_URL right, and PostgreSQL running?")?;
+    Ok(database)
+}
+
+/// Connects to a database whose schema is up to date.
+pub(crate) async fn connect_migrated(url: &str, pool_size: usize) -> anyhow::Result<Database> {
+    let database = connect(url, pool_size).await?;
+    crate::serve::refuse_when_behind(&migrate::lacking(&database).await?)?;
+    Ok(database)
+}
+
+/// What the commands need that change users and keys without a server.
+pub(crate) struct Identities {
+    pub(crate) users: Arc<dyn UserRepository>,
+    pub(crate) register: RegisterUser,
+    pub(crate) issue_key: IssueKey,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+}
+
+impl Identities {
+    pub(crate) fn new(database: &Database) -> Self {
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // Nobody runs this hub: replicas see the change by their own look at the database, within a second.
+        let hub = WakeupHub::new(database.clone(), ids.as_ref());
+        let users: Arc<dyn UserRepository> = Arc::new(PgUsers::new(
+            database.clone(),
+            hub.clone(),
+            Arc::clone(&ids),
+        ));
+        let keys = Arc::new(PgApiKeys::new(
+            database.clone(),
+            hub.clone(),
+            Arc::clone(&ids),
+        ));
+        let authenticator = Arc::new(PgAuthenticator::new(
+            database.clone(),
+            hub,
+            Arc::clone(&clock),
+            None,
+        ));
+        Self {
+            register: RegisterUser::new(
+                Arc::clone(&users),
+                Arc::new(Argon2Hasher::new(1)),
+                Arc::clone(&ids),
+            ),
+            issue_key: IssueKey::new(keys, Arc::clone(&ids), Arc::clone(&clock)),
+            users,
+            authenticator,
+            clock,
+            ids,
+        }
+    }
+
+    pub(crate) fn new_secret(&self, kind: SecretKind) -> PlainSecret {
+        PlainSecret::generate(kind, || self.ids.random_bytes())
+    }
+}
+
+/// What runs beside the HTTP server.
+pub(crate) struct Background {
+    database: Database,
+    authenticator: Arc<PgAuthenticator>,
+    /// The runner, and what tells it to take no more; none once it has drained.
+    runner: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+    tasks: JoinSet<()>,
+}
+
+/// How long the runner has to finish what it performs once it drains.
+const FINISH: Duration = Duration::from_secs(20);
+
+/// Puts the ports' adapters together, registers the handlers' types, and starts what runs beside the HTTP server.
+pub(crate) async fn wire(
+    database: Database,
+    handlers: Vec<Arc<dyn ActionHandler>>,
+    settings: &Settings,
+    draining: watch::Receiver<bool>,
+) -> anyhow::Result<(Parts, Background)> {
+    let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    make_partitions(&database, clock.now())
+        .await
+        .context("partitions can't be made")?;
+    let key = server_key(&database, ids.as_ref()).await?;
+
+    let hub = WakeupHub::new(database.clone(), ids.as_ref());
+    let wakeups: Arc<dyn Wakeups> = Arc::new(hub.clone());
+    let users: Arc<dyn UserRepository> = Arc::new(PgUsers::new(
+        database.clone(),
+        hub.clone(),
+        Arc::clone(&ids),
+    ));
+    let keys = Arc::new(PgApiKeys::new(
+        database.clone(),
+        hub.clone(),
+        Arc::clone(&ids),
+    ));
+    let authenticator = Arc::new(PgAuthenticator::new(
+        database.clone(),
+        hub.clone(),
+        Arc::clone(&clock),
+        settings.root_key()?,
+    ));
+    let types = Arc::new(PgActionTypes::new(database.clone()));
+    let actions = Arc::new(PgActionReader::new(database.clone()));
+    let log = Arc::new(PgEventLog::new(database.clone()));
+    let leases = Arc::new(PgLeases::new(database.clone(), hub.clone()));
+    let submissions = Arc::new(PgSubmissions::new(database.clone(), hub.clone()));
+
+    let runner = Runner::new(
+        leases.clone(),
+        Work::new(leases.clone(), Arc::clone(&ids)),
+        Arc::clone(&wakeups),
+        handlers,
+        RunnerSettings {
+            slots: usize::from(settings.runner_slots),
+            worker: format!("in-process:{}", std::process::id()),
+        },
+    );
+    types
+        .register_handlers(&runner.action_types())
+        .await
+        .context("the action types can't be registered")?;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(hub.clone().run());
+    tasks.spawn(keep_partitions(database.clone(), Arc::clone(&clock)));
+    tasks.spawn(sweep(leases));
+    let last_used = Arc::clone(&authenticator);
+    tasks.spawn(async move { last_used.keep_last_used().await });
+    let (alive, watched) = watch::channel(true);
+    let (drain_runner, drain) = oneshot::channel::<()>();
+    let runner = tokio::spawn(async move {
+        // Dropped when the runner ends, be it by a panic.
+        let _alive = alive;
+        let drained = async {
+            let _ = drain.await;
+        };
+        runner.run(drained, FINISH).await;
+    });
+
+    let services = Services {
+        identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
+        register_user: RegisterUser::new(
+            Arc::clone(&users),
+            Arc::new(Argon2Hasher::new(available_cores())),
+            Arc::clone(&ids),
+        ),
+        read_users: ReadUsers::new(Arc::clone(&users)),
+        change_user: ChangeUser::new(users),
+        issue_key: IssueKey::new(keys.clone(), Arc::clone(&ids), Arc::clone(&clock)),
+        manage_keys: ManageKeys::new(keys),
+        submit: Submit::new(
+            submissions.clone(),
+            types.clone(),
+            Arc::new(JsonSchemas::default()),
+            Arc::clone(&ids),
+            Arc::clone(&clock),
+        ),
+        await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups)),
+        read_actions: ReadActions::new(actions.clone(), log.clone(), types),
+        cancel: Cancel::new(submissions, actions),
+        follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock)),
+    };
+    let readiness = ReplicaReadiness {
+        database: database.clone(),
+        clock,
+        runner: watched,
+        draining: draining.clone(),
+    };
+    let parts = Parts {
+        services,
+        settings: http_settings(settings),
+        runtime: Handle::current(),
+        key,
+        ids,
+        readiness: Arc::new(readiness),
+        draining,
+    };
+    let background = Background {
+        database,
+        authenticator,
+        runner: Some((runner, drain_runner)),
+        tasks,
+    };
+    Ok((parts, background))
+}
+
+async fn server_key(database: &Database, ids: &dyn Ids) -> anyhow::Result<ServerKey> {
+    let secret = server_secret(database, ids, SERVER_KEY)
+        .await
+        .context("the server's key can't be read")?;
+    let mut key = [0u8; 32];
+    for (to, from) in key.iter_mut().zip(secret.iter()) {
+        *to = *from;
+    }
+    Ok(ServerKey::new(key))
+}
+
+fn http_settings(settings: &Settings) -> HttpSettings {
+    let mut http = HttpSettings {
+        open_registration: settings.open_registration,
+        wait: settings.wait,
+        max_wait: settings.max_wait,
+        stream_max_age: settings.stream_max_age,
+        cors_origins: settings.cors_origins.clone(),
+        docs: settings.docs,
+        ..HttpSettings::default()
+    };
+    http.limits.password = PasswordPolicy::with_min(usize::from(settings.password_min));
+    http
+}
+
+pub(crate) fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+impl Background {
+    /// Takes no more actions, and returns when those under way have finished or gone back to the queue.
+    pub(crate) async fn finish_work(&mut self) {
+        let Some((runner, drain)) = self.runner.take() else {
+            return;
+        };
+        // A runner that is gone already needs no word.
+        let _ = drain.send(());
+        if let Err(error) = runner.await {
+            log::error!("the runner did not end well: {error}");
+        }
+    }
+
+    /// Ends everything else.
+    pub(crate) async fn stop(mut self) {
+        if let Err(error) = self.authenticator.flush_last_used().await {
+            log::warn!("when keys were last used was not written down: {error}");
+        }
+        self.tasks.shutdown().await;
+        self.database.close();
+    }
+}
+
+/// Whether this replica can serve.
+struct ReplicaReadiness {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    /// Closed when the runner has ended.
+    runner: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl Readiness for ReplicaReadiness {
+    async fn checks(&self) -> Vec<Check> {
+        let check = |name, missing: Option<&str>| Check {
+            name,
+            missing: missing.map(str::to_owned),
+        };
+        let pending = migrate::lacking(&self.database).await;
+        let database = pending.is_err().then_some("it can't be reached");
+        let migrations = match &pending {
+            Ok(pending) if pending.is_empty() => None,
+            Ok(_) => Some("the database lacks a migration of this binary"),
+            Err(_) => Some("unknown"),
+        };
+        let partitions = match missing_partitions(&self.database, self.clock.now()).await {
+            Ok(missing) if missing.is_empty() => None,
+            Ok(_) => Some("the present or the coming month has no room"),
+            Err(_) => Some("unknown"),
+        };
+        // Its end is expected while draining.
+        let has_runner = self.runner.has_changed().is_ok() || *self.draining.borrow();
+        let runner = (!has_runner).then_some("it has stopped");
+        vec![
+            check("database", database),
+            check("migrations", migrations),
+            check("partitions", partitions),
+            check("runner", runner),
+        ]
+    }
+}
