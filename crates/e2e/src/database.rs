@@ -1,0 +1,130 @@
+//! A database for each test: a schema of its own, dropped with the test.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use local_postgres::{Cluster, Installation, Options};
+use tokio_postgres::{Client, NoTls};
+
+use crate::environment::variable;
+use crate::unique;
+
+/// An empty schema of a running PostgreSQL.
+pub struct Database {
+    schema: String,
+    url: String,
+}
+
+impl Database {
+    /// Creates it: in the server that `DEED_TEST_DATABASE_URL` names, else in a private one of this test process.
+    pub async fn fresh() -> Self {
+        let schema = format!("e2e_{}", unique());
+        let client = connect(server_url()).await;
+        client
+            .batch_execute(&format!("CREATE SCHEMA {schema}"))
+            .await
+            .unwrap();
+        let separator = if server_url().contains('?') { '&' } else { '?' };
+        // The schema's name is also the connections' name, so that a test can tell its own in `pg_stat_activity`.
+        let url = format!(
+            "{}{separator}options=-csearch_path%3D{schema}&application_name={schema}",
+            server_url()
+        );
+        Self { schema, url }
+    }
+
+    /// Where it is, as `DATABASE_URL`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends every LISTEN connection of the servers on this database, from outside. Answers how many there were.
+    pub async fn kill_listeners(&self) -> usize {
+        let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = $1 AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()";
+        connect(server_url())
+            .await
+            .query(statement, &[&self.schema])
+            .await
+            .unwrap()
+            .len()
+    }
+
+    /// A connection to it, for tests that look or meddle from outside.
+    pub async fn connect(&self) -> Client {
+        connect(&self.url).await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let drop_schema = format!("DROP SCHEMA {} CASCADE", self.schema);
+        // A test's runtime can't be blocked on from within, so this is done on a thread of its own. A failure is no
+        // fault of the test: the whole server is thrown away soon.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                connect(server_url())
+                    .await
+                    .batch_execute(&drop_schema)
+                    .await
+            })
+        })
+        .join();
+        if !matches!(dropped, Ok(Ok(()))) {
+            eprintln!("the schema {} was not dropped: {dropped:?}", self.schema);
+        }
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn server_url() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| match variable("DEED_TEST_DATABASE_URL") {
+        Some(url) => url,
+        None => private_cluster().url(),
+    })
+}
+
+/// Runs until this process ends, and ends with it.
+fn private_cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let bin = variable("DEED_PG_BIN").map(PathBuf::from);
+        let installation = Installation::find(bin.as_deref()).unwrap();
+        let executable = std::env::current_exe().unwrap();
+        // Without the hash that Cargo adds, so that the next build's directory is the same one.
+        let name = executable.file_stem().unwrap().to_string_lossy();
+        let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
+        let options = Options {
+            user: "deed".to_owned(),
+            database: "deed".to_owned(),
+            settings: vec![("max_connections".to_owned(), "200".to_owned())],
+            fresh: true,
+            unreachable_base: PathBuf::from("/var/lib/deed-dev"),
+            ..Options::new(
+                target_directory(&executable)
+                    .join("e2e-postgres")
+                    .join(name),
+            )
+        };
+        Cluster::start(&installation, &options, &mut |progress| {
+            eprintln!("{progress}")
+        })
+        .unwrap()
+    })
+}
+
+/// `target`, from `target/debug/deps/<test>`.
+fn target_directory(executable: &Path) -> PathBuf {
+    executable.ancestors().nth(3).unwrap().to_owned()
+}

@@ -1,0 +1,10 @@
+//! The tests' own settings.
+
+/// The value of a variable that is set to something.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the settings of tests come from the environment"
+)]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
