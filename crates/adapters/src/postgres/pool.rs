@@ -9,8 +9,8 @@ use deadpool::Runtime;
 use deed_domain::error::StoreError;
 use diesel::QueryableByName;
 use diesel::pg::Pg;
+use diesel::result::ConnectionError;
 use diesel::result::Error as DieselError;
-use diesel::result::{ConnectionError, DatabaseErrorKind};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
@@ -38,9 +38,10 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(7);
 const RETRIES: u32 = 3;
 
 /// Session settings, as start-up options. `jit` costs more than it gives for statements of a
-/// millisecond; the generic plans are the ones that the statements were written for. Nobody waits for a lock
-/// for longer than for a connection.
-const SESSION: &str = "-c jit=off -c plan_cache_mode=force_generic_plan \
+/// millisecond; the generic plans are the ones that the statements were written for, and one that was
+/// made while a table was small must not read all of it once it has grown. Nobody waits for a lock for
+/// longer than for a connection.
+const SESSION: &str = "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off \
      -c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=10000";
 
 /// Error messages are told apart by their English text where diesel hides the SQLSTATE. Only a
@@ -275,12 +276,10 @@ impl Checkout<'_> {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                // A read-only answer means that this is no longer the primary: connect anew.
-                self.idle = !matches!(
-                    error,
-                    DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _)
-                );
-                Err(DbError::from(error).of(access))
+                let error = DbError::from(error);
+                // Closed, about to be closed, or no longer the primary's: connect anew.
+                self.idle = !matches!(error, DbError::NoAnswer(_) | DbError::Unavailable(_));
+                Err(error.of(access))
             }
             Err(_) => Err(DbError::NoAnswer("no answer in time".to_owned()).of(access)),
         }
@@ -353,34 +352,4 @@ fn session_config(url: &str) -> Result<tokio_postgres::Config, BadDatabaseUrl> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_url_keeps_its_own_options_and_they_win() {
-        let config =
-            session_config("postgres://deed@/deed?host=%2Ftmp%2Fs&options=-csearch_path%3Dx")
-                .unwrap();
-        let options = config.get_options().unwrap();
-        assert!(options.starts_with("-c jit=off"), "{options}");
-        assert!(options.ends_with("-csearch_path=x"), "{options}");
-        assert_eq!(config.get_application_name(), Some("deed"));
-    }
-
-    #[test]
-    fn a_url_that_is_none_is_refused_and_not_repeated() {
-        let error = session_config("postgres://user:secret@host:notaport/").unwrap_err();
-        assert!(!error.to_string().contains("secret"));
-    }
-
-    #[test]
-    fn pauses_grow_and_stay_short() {
-        for attempt in 1..=RETRIES {
-            let pause = pause(attempt);
-            assert!(
-                pause >= Duration::from_millis(5) && pause <= Duration::from_millis(160),
-                "{pause:?}"
-            );
-        }
-    }
-}
+mod tests;

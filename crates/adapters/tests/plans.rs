@@ -1,0 +1,289 @@
+//! What statements cost: how many are sent, and by which plans they run.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::Arc;
+
+use deed_adapters::ids::SystemIds;
+use deed_adapters::postgres::{
+    Database, PgActionReader, PgActionTypes, PgEventLog, PgLeases, PgSubmissions, PgUsers,
+    WakeupHub,
+};
+use deed_domain::action::{
+    ActionFilter, ActionType, ActionTypeName, NewAction, Outcome, Payload, PerformedBy, Priority,
+    Sequence,
+};
+use deed_domain::caller::{Attribution, Reach};
+use deed_domain::email::Email;
+use deed_domain::id::{ActionId, UserId};
+use deed_domain::page::{Limit, PageRequest};
+use deed_domain::password::PasswordHash;
+use deed_domain::ports::{
+    ActionReader as _, ActionTypes as _, ClaimRequest, EventLog as _, Finish, Ids as _,
+    Leases as _, Submissions as _, UserRepository as _,
+};
+use deed_domain::user::{DisplayName, NewUser};
+use deed_testkit::TestDatabase;
+use tokio_postgres::Client;
+
+struct Fixture {
+    test: TestDatabase,
+    database: Database,
+    hub: WakeupHub,
+    user: UserId,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let test = TestDatabase::fresh().await;
+        let database = test.database();
+        let hub = WakeupHub::new(database.clone(), &SystemIds);
+        let echo = ActionType::new(echo(), PerformedBy::Handler);
+        PgActionTypes::new(database.clone())
+            .register_handlers(&[echo])
+            .await
+            .unwrap();
+        let user = NewUser {
+            id: UserId::from_uuid(SystemIds.time_ordered()),
+            email: Email::parse("ada@example.com").unwrap(),
+            name: DisplayName::parse("Ada").unwrap(),
+            password_hash: PasswordHash::from_phc("$"),
+            external_id: None,
+        };
+        let id = user.id;
+        let users = PgUsers::new(database.clone(), hub.clone(), Arc::new(SystemIds));
+        users
+            .create(user, &Attribution::OPERATOR, None)
+            .await
+            .unwrap();
+        Self {
+            test,
+            database,
+            hub,
+            user: id,
+        }
+    }
+
+    async fn submit(&self) -> ActionId {
+        let id = ActionId::from_uuid(SystemIds.time_ordered());
+        let action = NewAction {
+            id,
+            user_id: self.user,
+            api_key_id: None,
+            action_type: echo(),
+            priority: Priority::default(),
+            max_attempts: 3,
+            run_at: None,
+            retry_of: None,
+            input: Payload::empty_object(),
+        };
+        PgSubmissions::new(self.database.clone(), self.hub.clone())
+            .submit(action, None)
+            .await
+            .unwrap();
+        id
+    }
+}
+
+fn echo() -> ActionTypeName {
+    ActionTypeName::parse("echo").unwrap()
+}
+
+#[tokio::test]
+async fn each_call_is_one_statement() {
+    let fixture = Fixture::new().await;
+    let leases = PgLeases::new(fixture.database.clone(), fixture.hub.clone());
+    let reader = PgActionReader::new(fixture.database.clone());
+    let log = PgEventLog::new(fixture.database.clone());
+    let reach = Reach::EVERYTHING;
+    let mut before = fixture.database.statements();
+    let mut check = |what: &str| {
+        let now = fixture.database.statements();
+        assert_eq!(now - before, 1, "{what}");
+        before = now;
+    };
+    let id = fixture.submit().await;
+    check("submit");
+    for _ in 0..20 {
+        fixture.submit().await;
+        check("submit");
+    }
+    let page = PageRequest {
+        limit: Limit::default(),
+        after: None,
+    };
+    let listed = reader
+        .list(&ActionFilter::default(), &reach, page)
+        .await
+        .unwrap();
+    assert_eq!(listed.items.len(), 21);
+    check("list");
+    reader.find(id, &reach).await.unwrap();
+    check("find");
+    log.read(id, &reach, Sequence::START, 100).await.unwrap();
+    check("read");
+    let request = ClaimRequest {
+        types: vec![echo()],
+        max: 21,
+        worker: "w".to_owned(),
+        lease: None,
+    };
+    let grants = leases.claim(&request).await.unwrap();
+    assert_eq!(grants.len(), 21);
+    check("claim");
+    let finishes: Vec<Finish> = grants
+        .iter()
+        .map(|grant| Finish {
+            lease: grant.lease.id,
+            from_seq: None,
+            events: vec![],
+            outcome: Outcome::Cancelled,
+        })
+        .collect();
+    leases.finish(&finishes).await.unwrap();
+    check("finish");
+}
+
+/// What decides about plans in the pool's sessions.
+const SESSION: &str =
+    "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;";
+
+/// The generic plan of a statement, as the pool's sessions run it.
+async fn plan(client: &Client, sql: &str, parameters: usize) -> String {
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let arguments = if parameters == 0 {
+        String::new()
+    } else {
+        format!("({nulls})")
+    };
+    client
+        .batch_execute(&format!("{SESSION} PREPARE one AS {sql}"))
+        .await
+        .unwrap();
+    let rows = client
+        .query(&format!("EXPLAIN (COSTS OFF) EXECUTE one{arguments}"), &[])
+        .await
+        .unwrap();
+    client.batch_execute("DEALLOCATE one").await.unwrap();
+    rows.iter()
+        .map(|row| row.get::<_, String>(0))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// A thousand finished actions, a thousand that wait and some in flight, known to the planner.
+async fn aged() -> (Fixture, Client) {
+    let fixture = Fixture::new().await;
+    let client = fixture.test.client().await;
+    let sql = "
+      CREATE TEMP TABLE seed AS SELECT n, (substr(uuid_floor(clock_timestamp())::text, 1, 15) || '7' || substr(gen_random_uuid()::text, 17))::uuid AS id
+        FROM generate_series(1, 3000) n;
+      INSERT INTO actions (id, user_id, type_id, priority, max_attempts, input)
+        SELECT seed.id, u.id, t.id, 5, 3, '{}' FROM seed, users u, action_types t;
+      INSERT INTO action_results (action_id, user_id, last_seq, attempt, status)
+        SELECT seed.id, u.id, 1, 1, 'succeeded' FROM seed, users u WHERE n <= 1000;
+      INSERT INTO action_queue (action_id, user_id, rank, type_id, next_seq, priority, attempt, max_attempts)
+        SELECT seed.id, u.id, n, t.id, 2, 5, 0, 3 FROM seed, users u, action_types t WHERE n BETWEEN 1001 AND 2000;
+      INSERT INTO action_leases (action_id, user_id, lease_id, granted_at, expires_at, deadline_at, type_id, next_seq, attempt,
+                                 max_attempts, priority, lease_for, worker)
+        SELECT seed.id, u.id, gen_random_uuid(), now(), now(), now(), t.id, 3, 1, 3, 5, '1 s', 'w'
+        FROM seed, users u, action_types t WHERE n > 2000;
+      INSERT INTO action_events (action_id, seq, event, data) SELECT id, 1, 'created', '{}' FROM seed;
+      ANALYZE";
+    client.batch_execute(sql).await.unwrap();
+    (fixture, client)
+}
+
+#[tokio::test]
+async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
+    let (_fixture, client) = aged().await;
+    for (name, sql, parameters) in [
+        ("submit", include_str!("../src/postgres/sql/submit.sql"), 12),
+        ("claim", include_str!("../src/postgres/sql/claim.sql"), 6),
+        ("append", include_str!("../src/postgres/sql/append.sql"), 9),
+        ("finish", include_str!("../src/postgres/sql/finish.sql"), 11),
+        (
+            "finished_by",
+            include_str!("../src/postgres/sql/finished_by.sql"),
+            2,
+        ),
+        (
+            "heartbeat",
+            include_str!("../src/postgres/sql/heartbeat.sql"),
+            3,
+        ),
+        (
+            "release",
+            include_str!("../src/postgres/sql/release.sql"),
+            4,
+        ),
+        (
+            "requeue",
+            include_str!("../src/postgres/sql/requeue.sql"),
+            4,
+        ),
+        ("cancel", include_str!("../src/postgres/sql/cancel.sql"), 4),
+        (
+            "promote",
+            include_str!("../src/postgres/sql/promote.sql"),
+            1,
+        ),
+        (
+            "next_due",
+            include_str!("../src/postgres/sql/next_due.sql"),
+            0,
+        ),
+        ("action", include_str!("../src/postgres/sql/action.sql"), 3),
+        ("events", include_str!("../src/postgres/sql/events.sql"), 6),
+    ] {
+        let plan = plan(&client, sql, parameters).await;
+        assert!(
+            !plan.contains("Seq Scan"),
+            "{name} reads all of a table:\n{plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_claim_reads_lane_by_lane_in_order() {
+    let (_fixture, client) = aged().await;
+    let plan = plan(&client, include_str!("../src/postgres/sql/claim.sql"), 6).await;
+    assert!(
+        plan.contains("Index Scan using action_queue_ready on action_queue"),
+        "{plan}"
+    );
+    // Sorting a lane would read all of it.
+    let (_, lanes) = plan.split_once("action_queue_ready").unwrap();
+    assert!(
+        lanes.contains("type_id = ") && lanes.contains("priority = ") && lanes.contains("rank >= "),
+        "{plan}"
+    );
+    let sorts = plan.matches("Sort").count();
+    assert_eq!(
+        sorts,
+        plan.matches("Sort Key: u.place").count() * 2,
+        "only the lanes themselves are sorted:\n{plan}"
+    );
+}
+
+#[tokio::test]
+async fn a_look_by_id_touches_one_partition() {
+    let (fixture, client) = aged().await;
+    let id = fixture.submit().await;
+    let sql = format!(
+        "{SESSION} PREPARE look AS {}",
+        include_str!("../src/postgres/sql/action.sql")
+    );
+    client.batch_execute(&sql).await.unwrap();
+    let explain = format!(
+        "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE look('{id}', NULL, NULL)"
+    );
+    let rows = client.query(&explain, &[]).await.unwrap();
+    let plan: String = rows
+        .iter()
+        .map(|row| row.get::<_, String>(0) + "\n")
+        .collect();
+    assert!(plan.contains("Subplans Removed"), "{plan}");
+    assert!(!plan.contains("Seq Scan"), "{plan}");
+}
