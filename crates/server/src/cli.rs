@@ -15,7 +15,7 @@ const FAULT: u8 = 1;
 
 /// Users, API keys, durable actions and live resumable streams, from one binary on PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "deed", version, about, long_about = None, propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "deed", version, propagate_version = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     log: LogSettings,
@@ -26,11 +26,12 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  deed dev                                      a private PostgreSQL, a first key, and a curl to paste
-  DATABASE_URL=postgres://… deed serve          serve a database of your own
-  DATABASE_URL=postgres://… deed migrate up     bring its schema up to date
+  deed dev                                    a private PostgreSQL, a first key, a curl to paste
+  DATABASE_URL=postgres://… deed migrate up   bring the schema of your own database up to date
+  DATABASE_URL=postgres://… deed serve        and serve it
 
-Exit codes: 0 done, 1 something outside has to be mended, 2 wrong arguments, 143 stopped by a second signal.";
+Exit codes: 0 done, 1 something outside has to be mended, 2 wrong arguments,
+143 ended by a second signal.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -96,13 +97,19 @@ mod tests {
 
     #[test]
     fn help_teaches() {
-        insta::assert_snapshot!(
-            "help",
-            Cli::command()
-                .term_width(100)
-                .render_long_help()
-                .to_string()
-        );
+        insta::assert_snapshot!("help", help(Cli::command()));
+        for name in ["dev", "serve", "migrate", "users", "keys"] {
+            let mut command = Cli::command();
+            command.build();
+            let sub = command.find_subcommand(name).unwrap().clone();
+            insta::assert_snapshot!(format!("help_{name}"), help(sub));
+        }
+    }
+
+    /// Without the values that variables have where the test runs.
+    fn help(command: clap::Command) -> String {
+        let command = command.mut_args(|argument| argument.hide_env_values(true));
+        command.term_width(100).render_long_help().to_string()
     }
 
     #[test]

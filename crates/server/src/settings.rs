@@ -63,7 +63,7 @@ pub struct Settings {
     pub password_min: u16,
 
     /// Serve /docs, /openapi.json and /problems
-    #[arg(long, env = "DEED_DOCS", default_value_t = true, action = clap::ArgAction::Set, value_parser = switch, value_name = "on|off")]
+    #[arg(long, env = "DEED_DOCS", default_value = "on", action = clap::ArgAction::Set, value_parser = switch, value_name = "on|off")]
     pub docs: bool,
 
     /// How many connections to the database requests share

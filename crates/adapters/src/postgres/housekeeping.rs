@@ -35,8 +35,11 @@ pub async fn make_partitions(
     let mut made = Vec::new();
     for partition in missing(database, now, AHEAD).await? {
         database.batch(&partition.script()).await?;
-        log::info!(partition = partition.name; "made partition {}", partition.name);
+        log::debug!(partition = partition.name; "made partition {}", partition.name);
         made.push(partition.name);
+    }
+    if let (Some(first), Some(last)) = (made.first(), made.last()) {
+        log::info!(count = made.len(); "made {} partitions, {first} to {last}", made.len());
     }
     Ok(made)
 }
