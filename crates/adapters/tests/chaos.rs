@@ -12,7 +12,8 @@ use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
 use deed_adapters::postgres::{Database, PgActionTypes, PgLeases, PgSubmissions, WakeupHub};
 use deed_domain::action::{
-    ActionType, ActionTypeName, NewAction, NewEvent, Outcome, Payload, PerformedBy, Priority,
+    ActionType, ActionTypeName, Grant, LeaseRef, NewAction, NewEvent, Outcome, Payload,
+    PerformedBy, Priority,
 };
 use deed_domain::caller::Reach;
 use deed_domain::id::{ActionId, UserId};
@@ -111,6 +112,8 @@ async fn submit(chaos: Arc<Chaos>, name: usize) -> HashMap<String, ActionId> {
             }
         }
         chaos.counts.submitted.fetch_add(1, Ordering::Relaxed);
+        // As many as are performed: what is taken away is to be performed again soon.
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
     acknowledged
 }
@@ -144,7 +147,10 @@ async fn perform(chaos: Arc<Chaos>, name: usize) {
             };
             let appended = leases.append(std::slice::from_ref(&append), LEASE).await;
             match turn % 7 {
-                0 => tokio::time::sleep(LEASE * 2).await,
+                0 => {
+                    tokio::time::sleep(LEASE * 2).await;
+                    write_late(&leases, &grant).await;
+                }
                 1 => continue,
                 2 => drop(
                     submissions
@@ -168,8 +174,7 @@ async fn perform(chaos: Arc<Chaos>, name: usize) {
             let Appended::Written { next_seq, .. } = next else {
                 continue;
             };
-            let outcome =
-                Outcome::Succeeded(Payload::parse(&format!("\"{}\"", lease.lease_id)).unwrap());
+            let outcome = outcome(lease);
             let finish = Finish {
                 lease,
                 from_seq: Some(next_seq),
@@ -183,6 +188,36 @@ async fn perform(chaos: Arc<Chaos>, name: usize) {
             };
         }
     }
+}
+
+/// Writes wherever the log of another holder may have got to by now, and ends its action.
+async fn write_late(leases: &PgLeases, grant: &Grant) {
+    let lease = grant.lease.id;
+    let chunk = message(&format!("late {}", lease.lease_id));
+    for _ in 0..3 {
+        for ahead in 2..14 {
+            let from_seq = grant.lease.next_seq.plus(ahead);
+            let late = Append {
+                lease,
+                from_seq,
+                events: vec![chunk.clone()],
+            };
+            let _ = leases.append(&[late], LEASE).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let late = Finish {
+        lease,
+        from_seq: None,
+        events: vec![],
+        outcome: outcome(lease),
+    };
+    let _ = leases.finish(&[late]).await;
+}
+
+/// Each holder ends its action with its own name.
+fn outcome(lease: LeaseRef) -> Outcome {
+    Outcome::Succeeded(Payload::parse(&format!("\"{}\"", lease.lease_id)).unwrap())
 }
 
 async fn sweep(chaos: Arc<Chaos>) {
@@ -239,9 +274,12 @@ const BREACHES: &str = "
     SELECT 'chunks of two holders in one attempt', action_id::text FROM (
       SELECT action_id, event, data, count(*) FILTER (WHERE event = 'started') OVER (PARTITION BY action_id ORDER BY seq) AS attempt
       FROM action_events) e
-      WHERE event = 'message' GROUP BY action_id, attempt HAVING count(DISTINCT data) > 1
+      WHERE event = 'message' GROUP BY action_id, attempt HAVING count(DISTINCT right(data, 37)) > 1
     UNION ALL
-    SELECT 'chunks twice', action_id::text FROM action_events WHERE event = 'message' GROUP BY action_id, data HAVING count(*) > 3";
+    SELECT 'ended by another than its holder', action_id::text FROM action_results WHERE output <> to_json(lease_id)::text
+    UNION ALL
+    SELECT 'chunks twice', action_id::text FROM action_events WHERE event = 'message' AND data NOT LIKE '\"late%'
+      GROUP BY action_id, data HAVING count(*) > 3";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_connections_break_no_promise() {
