@@ -133,7 +133,12 @@ async fn a_scheduled_one_is_not_waited_for() {
     let mut fakes = accepting(Status::Scheduled);
     fakes.settings.wait = Duration::from_secs(3600);
     let body = r#"{"type":"echo","input":{},"run_at":"2026-02-01T00:00:00Z","priority":0}"#;
-    let answer = fakes.answer(post("/actions", body)).await;
+    let answer = tokio::time::timeout(
+        Duration::from_secs(10),
+        fakes.answer(post("/actions", body)),
+    )
+    .await
+    .unwrap();
     assert_eq!(
         (answer.status, answer.json()["status"].as_str()),
         (202, Some("scheduled"))
@@ -145,7 +150,12 @@ async fn a_drain_ends_the_wait() {
     let mut fakes = accepting(Status::Running);
     fakes.settings.wait = Duration::from_secs(3600);
     fakes.draining.send_replace(true);
-    assert_eq!(fakes.answer(post("/actions", BODY)).await.status, 202);
+    let answer = tokio::time::timeout(
+        Duration::from_secs(10),
+        fakes.answer(post("/actions", BODY)),
+    )
+    .await;
+    assert_eq!(answer.unwrap().status, 202);
 }
 
 #[actix_web::test]

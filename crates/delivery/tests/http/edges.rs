@@ -1,17 +1,23 @@
 //! What happens around every request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Service;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, init_service};
 use deed_delivery::{Check, app};
 use deed_domain::StoreError;
-use deed_domain::page::Page;
-use futures_util::FutureExt;
+use deed_domain::action::{Sequence, Status};
+use deed_domain::ports::Submitted;
+use futures_util::future::Either;
+use futures_util::stream::{self, StreamExt};
 use insta::assert_snapshot;
+use tokio::time::timeout;
 
 use crate::support::*;
+
+const SOON: Duration = Duration::from_secs(10);
 
 fn bare(method: Method, path: &str) -> TestRequest {
     TestRequest::default().method(method).uri(path)
@@ -220,11 +226,11 @@ async fn a_panic_in_a_handler_is_a_problem() {
     fakes
         .wakeups
         .expect_watch_log()
-        .returning(|_| futures_util::StreamExt::boxed(futures_util::stream::pending()));
+        .returning(|_| stream::pending().boxed());
     fakes
         .wakeups
         .expect_watch_identities()
-        .returning(|| futures_util::StreamExt::boxed(futures_util::stream::pending()));
+        .returning(|| stream::pending().boxed());
     fakes
         .ids
         .expect_random_bytes()
@@ -270,36 +276,40 @@ async fn a_store_that_is_away_is_503_and_a_bug_500() {
 /// The use case runs in a task of its own: a client that goes away leaves nothing half done.
 #[actix_web::test]
 async fn a_dropped_request_is_finished_all_the_same() {
-    let (done, is_done) = tokio::sync::oneshot::channel();
-    let done = std::sync::Mutex::new(Some(done));
-    let (go, may_go) = std::sync::mpsc::channel::<()>();
-    let may_go = std::sync::Mutex::new(may_go);
-    let mut fakes = with_scopes(&["users:read"]);
-    fakes.users.expect_list().returning(move |_, _| {
-        may_go.lock().unwrap().recv().unwrap();
-        done.lock().unwrap().take().unwrap().send(()).unwrap();
-        Ok(Page {
-            items: Vec::new(),
-            next: None,
-        })
+    let (wake, woken) = tokio::sync::mpsc::unbounded_channel();
+    let woken = std::sync::Mutex::new(Some(woken));
+    let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
+    let mut fakes = with_scopes(&["actions:write"]);
+    fakes
+        .types
+        .expect_find()
+        .returning(|name| Ok(Some(action_type(name.as_str()))));
+    fakes
+        .submissions
+        .expect_submit()
+        .returning(|_, _| Ok(Submitted::New));
+    fakes.actions.expect_find().returning(move |id, _| {
+        looked.send(()).unwrap();
+        Ok(Some(action(id, Status::Running)))
+    });
+    fakes.wakeups.expect_watch_log().returning(move |_| {
+        let woken = woken.lock().unwrap().take().unwrap();
+        stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken))).boxed()
     });
     let api = fakes.into_api();
     let service = init_service(app(&api)).await;
-    let mut request = Box::pin(service.call(get("/users").to_request()));
-    // The request begins, its tasks are spawned one after the other, and then its client is gone.
-    for _ in 0..20 {
-        assert!(request.as_mut().now_or_never().is_none());
-        if go.send(()).is_ok() {
-            break;
-        }
-    }
-    tokio::task::yield_now().await;
-    let _ = request.as_mut().now_or_never();
-    drop(request);
-    tokio::time::timeout(std::time::Duration::from_secs(10), is_done)
-        .await
-        .unwrap()
-        .unwrap();
+    let mut request =
+        Box::pin(service.call(post("/actions", r#"{"type":"echo","input":{}}"#).to_request()));
+    let mut first_look = Box::pin(looks.recv());
+    // The request waits for the action's end, until its client goes away.
+    let waiting = futures_util::future::select(&mut request, &mut first_look);
+    assert!(matches!(
+        timeout(SOON, waiting).await.unwrap(),
+        Either::Right((Some(()), _))
+    ));
+    drop((request, first_look));
+    wake.send(Sequence::new(2).unwrap()).unwrap();
+    timeout(SOON, looks.recv()).await.unwrap().unwrap();
 }
 
 #[actix_web::test]

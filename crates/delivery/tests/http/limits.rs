@@ -1,19 +1,35 @@
 //! The limits of fields: what the server checks and what the document says are the same.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use deed_api::action::{ActionQuery, CreateAction};
 use deed_api::api_key::CreateApiKey;
 use deed_api::limits::Limits;
 use deed_api::user::{CreateUser, PatchUser};
 use deed_delivery::openapi;
 use garde::Validate;
+use jsonschema::Validator;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+/// The document, made once for all tests here.
+static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(&openapi::document().unwrap()).unwrap());
+
+/// The schemas of the request bodies, compiled.
+static SCHEMAS: LazyLock<HashMap<&str, Validator>> = LazyLock::new(|| {
+    let names = ["CreateUser", "PatchUser", "CreateApiKey", "CreateAction"];
+    let compiled = names.map(|name| {
+        let schema = json!({ "$ref": format!("#/components/schemas/{name}"), "components": DOCUMENT["components"] });
+        (name, jsonschema::validator_for(&schema).unwrap())
+    });
+    HashMap::from(compiled)
+});
+
 /// Whether the document's schema takes a body.
 fn fits_schema(name: &str, body: &Value) -> bool {
-    let document: Value = serde_json::from_str(&openapi::document().unwrap()).unwrap();
-    let schema = json!({ "$ref": format!("#/components/schemas/{name}"), "components": document["components"] });
-    jsonschema::validator_for(&schema).unwrap().is_valid(body)
+    SCHEMAS[name].is_valid(body)
 }
 
 /// Whether the server's own checks take it.
@@ -191,7 +207,6 @@ fn null_in_a_patch_is_for_what_may_go() {
 /// Query parameters stand in the document without a schema of their own: their bounds are compared as numbers.
 #[test]
 fn the_limit_of_lists_is_documented() {
-    let document: Value = serde_json::from_str(&openapi::document().unwrap()).unwrap();
     for path in [
         "/users",
         "/api-keys",
@@ -199,7 +214,7 @@ fn the_limit_of_lists_is_documented() {
         "/action-types",
         "/actions/{id}/events",
     ] {
-        let parameters = document["paths"][path]["get"]["parameters"]
+        let parameters = DOCUMENT["paths"][path]["get"]["parameters"]
             .as_array()
             .unwrap();
         let limit = parameters
