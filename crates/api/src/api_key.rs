@@ -109,3 +109,31 @@ pub struct ApiKeyQuery {
     #[cfg_attr(feature = "openapi", garde(skip))]
     pub cursor: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let key = IssuedApiKeyBody {
+            key: ApiKeyBody {
+                id: Uuid::nil(),
+                user_id: Uuid::nil(),
+                name: "laptop".to_owned(),
+                scopes: vec!["actions:read".to_owned()],
+                created_at: DateTime::UNIX_EPOCH,
+                expires_at: None,
+                revoked_at: None,
+                last_used_at: None,
+            },
+            secret: "deedk_x".to_owned(),
+        };
+        assert!(!format!("{key:?}").contains("deedk_x"));
+        assert!(
+            serde_json::to_string(&key)
+                .unwrap()
+                .contains(r#""secret":"deedk_x""#)
+        );
+    }
+}

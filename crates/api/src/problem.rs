@@ -78,3 +78,46 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_one_place() {
+        let check =
+            |fault: Fault, json: &str| assert_eq!(serde_json::to_string(&fault).unwrap(), json);
+        check(
+            Fault::at_pointer("#/a", "m"),
+            r##"{"pointer":"#/a","message":"m"}"##,
+        );
+        check(
+            Fault::in_parameter("limit", "m"),
+            r#"{"parameter":"limit","message":"m"}"#,
+        );
+        check(
+            Fault::in_header("X-User-ID", "m"),
+            r#"{"header":"X-User-ID","message":"m"}"#,
+        );
+    }
+
+    #[test]
+    fn a_problem_reads_back_the_same() {
+        let problem = Problem {
+            error: "validation_failed".to_owned(),
+            message: "The request is not valid.".to_owned(),
+            kind: "/problems/validation_failed".to_owned(),
+            title: "Invalid request".to_owned(),
+            status: 400,
+            instance: "/users".to_owned(),
+            request_id: "r".to_owned(),
+            errors: vec![Fault::at_pointer("#/email", "not a valid e-mail address")],
+        };
+        let json = serde_json::to_string(&problem).unwrap();
+        assert!(
+            json.contains(r#""type":"/problems/validation_failed""#),
+            "{json}"
+        );
+        assert_eq!(serde_json::from_str::<Problem>(&json).unwrap(), problem);
+    }
+}

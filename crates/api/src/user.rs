@@ -216,3 +216,31 @@ pub struct UserQuery {
     #[cfg_attr(feature = "openapi", garde(skip))]
     pub cursor: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_does_not_print() {
+        let user: CreateUser =
+            serde_json::from_str(r#"{"email":"a@example.com","name":"A","password":"hunter22"}"#)
+                .unwrap();
+        assert!(!format!("{user:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn a_patch_tells_absent_from_null() {
+        let check = |json: &str, external_id: Option<Option<String>>| {
+            let patch: PatchUser = serde_json::from_str(json).unwrap();
+            assert_eq!(patch.external_id, external_id, "{json}");
+            assert_eq!(serde_json::to_string(&patch).unwrap(), json);
+        };
+        check("{}", None);
+        check(r#"{"external_id":null}"#, Some(None));
+        check(
+            r#"{"external_id":"crm-17"}"#,
+            Some(Some("crm-17".to_owned())),
+        );
+    }
+}

@@ -2,17 +2,21 @@
 
 mod feed;
 
+use std::convert::Infallible;
+
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use apistos::ApiComponent;
 use apistos::api_operation;
 use apistos::reference_or::ReferenceOr;
+use bytes::Bytes;
 use deed_api::action::CreateAction;
 use deed_api::event::{EventBody, EventQuery};
 use deed_api::page::Page;
 use deed_domain::action::{Event, Sequence};
 use deed_domain::id::ActionId;
 use deed_domain::service::Followed;
+use futures_util::stream;
 
 use crate::accept::Representation;
 use crate::actions::{EXAMPLE_REQUEST, SUBMIT_ERRORS, submit_request};
@@ -238,7 +242,8 @@ fn respond(api: &Api, followed: Followed, head: HeadRequest) -> HttpResponse {
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"));
     if head.0 {
-        return response.finish();
+        // No body is sent after HEAD; an empty stream keeps the headers those of GET.
+        return response.streaming(stream::empty::<Result<Bytes, Infallible>>());
     }
     response.streaming(feed::start(api, events))
 }

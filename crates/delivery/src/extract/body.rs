@@ -309,6 +309,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_body_that_breaks_off_is_a_bad_request() {
+        let request = actix_web::test::TestRequest::post().to_http_request();
+        let broken =
+            futures_util::stream::iter([Err(actix_web::error::PayloadError::Incomplete(None))]);
+        let payload = Payload::Stream {
+            payload: broken.boxed_local(),
+        };
+        let refusal = read(&request, payload, 8).await.unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::BadRequest);
+    }
+
+    #[tokio::test]
     async fn a_body_without_a_declared_length_is_counted() {
         assert_eq!(
             reading(futures_util::stream::iter([&b"1234"[..], &b"5678"[..]])).await,

@@ -13,6 +13,7 @@ mod callers;
 mod document;
 mod edges;
 mod limits;
+mod log;
 mod streams;
 mod support;
 mod users;
