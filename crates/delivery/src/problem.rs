@@ -115,7 +115,7 @@ impl ResponseError for Refusal {
         self.0.code.entry().status
     }
 
-    /// The response without its body; what the body needs rides along as [`Draft`].
+    /// The response without its body; what the body needs rides along as a draft.
     fn error_response(&self) -> HttpResponse {
         if let Some(cause) = &self.0.cause {
             log_failure(self.0.code, cause.as_ref());
