@@ -63,12 +63,8 @@ mod testing {
             attempt: 1,
             max_attempts: 3,
         };
-        let answer = handler
-            .perform(
-                &task,
-                &Context::new(Arc::clone(&record) as Arc<dyn Performance>),
-            )
-            .await;
+        let performance: Arc<dyn Performance> = record.clone();
+        let answer = handler.perform(&task, &Context::new(performance)).await;
         let emitted = record.0.lock().unwrap().clone();
         (emitted, answer)
     }

@@ -1,7 +1,12 @@
 //! Connections are killed while several replicas submit, perform and cancel; afterwards every promise holds.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic and say what it has seen"
+)]
 
 use std::collections::HashMap;
 use std::sync::Arc;

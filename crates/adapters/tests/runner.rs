@@ -84,6 +84,10 @@ fn act<F: AsyncAct + 'static>(perform: F) -> Arc<dyn ActionHandler> {
     })
 }
 
+fn shared(handler: impl ActionHandler + 'static) -> Arc<dyn ActionHandler> {
+    Arc::new(handler)
+}
+
 /// One replica.
 struct Replica {
     database: Database,
@@ -99,7 +103,7 @@ impl Replica {
         let leases = Arc::new(PgLeases::new(database.clone(), hub.clone()));
         let mut background = JoinSet::new();
         background.spawn(hub.clone().run());
-        background.spawn(sweep(Arc::clone(&leases) as Arc<dyn Leases>));
+        background.spawn(sweep(leases.clone()));
         Self {
             database,
             hub,
@@ -114,7 +118,7 @@ impl Replica {
         handlers: impl IntoIterator<Item = Arc<dyn ActionHandler>>,
         grace: Duration,
     ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-        let leases = Arc::clone(&self.leases) as Arc<dyn Leases>;
+        let leases: Arc<dyn Leases> = self.leases.clone();
         let work = Work::new(Arc::clone(&leases), Arc::new(SystemIds));
         let settings = RunnerSettings {
             slots: 4,
@@ -216,9 +220,7 @@ const GRACE: Duration = Duration::from_secs(20);
 async fn an_echo_says_its_words_and_ends() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
-    let (_drain, _running) = replica
-        .run([Arc::new(Echo) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(Echo)], GRACE).await;
     let id = replica
         .submit("echo", "{\"text\":\"hello wide world\"}")
         .await;
@@ -273,9 +275,7 @@ async fn what_is_emitted_is_stored_while_the_handler_goes_on() {
 async fn thousands_of_chunks_keep_their_order() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
-    let (_drain, _running) = replica
-        .run([Arc::new(Echo) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(Echo)], GRACE).await;
     let text: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
     let input = format!("{{\"text\":\"{}\",\"repeat\":3}}", text.join(" "));
     let ids = [
@@ -396,9 +396,7 @@ async fn an_attempt_that_takes_too_long_is_ended() {
         action_type,
         perform: |_: Task, _: Context| std::future::pending::<Result<Payload, Failure>>(),
     };
-    let (_drain, _running) = replica
-        .run([Arc::new(handler) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(handler)], GRACE).await;
     let id = replica.submit("act", "{}").await;
     let action = replica.over_soon(id).await;
     assert_eq!(
@@ -413,9 +411,7 @@ async fn a_cancelled_handler_stops_and_the_action_is_cancelled() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
     let other = Replica::over(&test).await;
-    let (_drain, _running) = replica
-        .run([Arc::new(Wait) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(Wait)], GRACE).await;
     for asked_by in [&replica, &other] {
         let id = replica.submit("wait", "{\"seconds\":60}").await;
         replica
@@ -529,9 +525,7 @@ async fn a_lost_lease_stops_the_handler_and_its_end_is_not_recorded() {
 async fn a_lease_is_renewed_while_its_handler_works() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
-    let (_drain, _running) = replica
-        .run([Arc::new(Wait) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(Wait)], GRACE).await;
     let id = replica.submit("wait", "{\"seconds\":60}").await;
     replica
         .until(id, |action| action.overview.status == Status::Running)
@@ -547,9 +541,7 @@ async fn a_lease_is_renewed_while_its_handler_works() {
 async fn the_actions_of_a_dead_replica_are_taken_over() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
-    let (_drain, _running) = replica
-        .run([Arc::new(Echo) as Arc<dyn ActionHandler>], Duration::ZERO)
-        .await;
+    let (_drain, _running) = replica.run([shared(Echo)], Duration::ZERO).await;
     _drain.send(()).unwrap();
     _running.await.unwrap();
     let id = replica.submit("echo", "{\"text\":\"a\"}").await;
@@ -562,9 +554,7 @@ async fn the_actions_of_a_dead_replica_are_taken_over() {
     };
     assert_eq!(replica.leases.claim(&request).await.unwrap().len(), 1);
     let survivor = Replica::over(&test).await;
-    let (_drain, _running) = survivor
-        .run([Arc::new(Echo) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = survivor.run([shared(Echo)], GRACE).await;
     let started = tokio::time::Instant::now();
     let action = survivor.over_soon(id).await;
     assert_eq!(
@@ -582,9 +572,7 @@ async fn the_actions_of_a_dead_replica_are_taken_over() {
 async fn a_drain_takes_no_more_and_lets_work_finish() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
-    let (drain, running) = replica
-        .run([Arc::new(Wait) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (drain, running) = replica.run([shared(Wait)], GRACE).await;
     let id = replica.submit("wait", "{\"seconds\":1}").await;
     replica
         .until(id, |action| action.overview.status == Status::Running)
@@ -601,10 +589,7 @@ async fn a_drain_gives_back_what_does_not_finish() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
     let (drain, running) = replica
-        .run(
-            [Arc::new(Wait) as Arc<dyn ActionHandler>],
-            Duration::from_millis(300),
-        )
+        .run([shared(Wait)], Duration::from_millis(300))
         .await;
     let id = replica.submit("wait", "{\"seconds\":60}").await;
     replica
@@ -635,9 +620,7 @@ async fn a_type_without_a_handler_is_left_for_others() {
         .register_handlers(&[named("elsewhere")])
         .await
         .unwrap();
-    let (_drain, _running) = replica
-        .run([Arc::new(Echo) as Arc<dyn ActionHandler>], GRACE)
-        .await;
+    let (_drain, _running) = replica.run([shared(Echo)], GRACE).await;
     let left = replica.submit("elsewhere", "{}").await;
     let done = replica.submit("echo", "{\"text\":\"a\"}").await;
     replica.over_soon(done).await;

@@ -342,7 +342,11 @@ pub async fn an_end_is_recorded_once(store: &impl Store) {
     let lease = ports.running(user).await.lease.id;
     let first = finish(lease, vec![], Outcome::Succeeded(json("1")));
     assert_eq!(
-        ports.leases.finish(&[first.clone()]).await.unwrap(),
+        ports
+            .leases
+            .finish(std::slice::from_ref(&first))
+            .await
+            .unwrap(),
         [Finished::Finished(seq(3))]
     );
     let log = ports.log(lease.action_id).await;

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     reason = "a test that can't be set up has to fail, where it stands"

@@ -46,7 +46,8 @@ async fn perform(
         attempt: grant.attempt,
         max_attempts: grant.max_attempts,
     };
-    let context = Context::new(Arc::clone(performing) as Arc<dyn Performance>);
+    let performance: Arc<dyn Performance> = performing.clone();
+    let context = Context::new(performance);
     let work = AssertUnwindSafe(handler.perform(&task, &context)).catch_unwind();
     let answer = tokio::select! {
         biased;
