@@ -42,3 +42,41 @@ pub async fn server_secret(
     }
     Err(DbError::Unavailable("the server's secret could not be read".to_owned()).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SystemIds;
+    use deed_testkit::TestDatabase;
+
+    #[tokio::test]
+    async fn everybody_gets_the_same_secret_by_its_name() {
+        let test = TestDatabase::fresh().await;
+        let one = Database::new(&test.url(), 4).unwrap();
+        let other = Database::new(&test.url(), 4).unwrap();
+        let asked = (0..8).map(|n| {
+            server_secret(
+                if n % 2 == 0 { &one } else { &other },
+                &SystemIds,
+                "cursors",
+            )
+        });
+        let secrets = futures_util::future::join_all(asked).await;
+        let first = secrets[0].as_ref().unwrap();
+        assert!(
+            secrets
+                .iter()
+                .all(|secret| secret.as_ref().unwrap() == first)
+        );
+        assert_ne!(
+            &server_secret(&one, &SystemIds, "idempotency")
+                .await
+                .unwrap(),
+            first
+        );
+        assert_eq!(
+            &server_secret(&other, &SystemIds, "cursors").await.unwrap(),
+            first
+        );
+    }
+}
