@@ -4,6 +4,7 @@
 //! works, its writes are fenced, and what it leaves behind when it is killed is taken over by whoever comes.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -118,26 +119,26 @@ impl Runner {
             self.wakeups.watch_cancels(),
         ));
         let mut attempts = JoinSet::new();
-        tokio::select! {
-            () = self.take(&mut attempts) => {}
-            () = drain => {}
-        }
+        let mut drain = std::pin::pin!(drain);
+        self.take(&mut attempts, drain.as_mut()).await;
         self.finish(attempts, Instant::now() + grace).await;
         helpers.shutdown().await;
     }
 
-    /// Claims for all free slots together, whenever something may be there.
-    async fn take(&self, attempts: &mut JoinSet<()>) {
-        if self.shared.handlers.is_empty() {
-            std::future::pending::<()>().await;
-        }
+    /// Claims for all free slots together, whenever something may be there, until `drain` is ready. A claim under
+    /// way is waited for: what it was granted would otherwise be nobody's until its leases expire.
+    async fn take(
+        &self,
+        attempts: &mut JoinSet<()>,
+        mut drain: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) {
         let mut wakeups = self.wakeups.watch_queue();
         let mut pause = Duration::ZERO;
         loop {
             while attempts.try_join_next().is_some() {}
             let free = self.settings.slots.saturating_sub(attempts.len());
             let mut may_be_more = true;
-            if free > 0 {
+            if free > 0 && !self.shared.handlers.is_empty() {
                 match self.shared.leases.claim(&self.request(free)).await {
                     Ok(grants) => {
                         pause = Duration::ZERO;
@@ -149,12 +150,15 @@ impl Runner {
                     Err(error) => {
                         pause = (pause * 2).clamp(Duration::from_millis(100), FLOOR);
                         log::debug!(error:err = error; "nothing could be claimed");
-                        tokio::time::sleep(pause).await;
-                        continue;
+                        tokio::select! {
+                            () = drain.as_mut() => return,
+                            () = tokio::time::sleep(pause) => continue,
+                        }
                     }
                 }
             }
             tokio::select! {
+                () = drain.as_mut() => return,
                 // A slot that gets free is of use only if there was more than the slots could take.
                 Some(_) = attempts.join_next(), if may_be_more && !attempts.is_empty() => {}
                 Some(()) = wakeups.next(), if self.settings.slots > attempts.len() => {}

@@ -16,14 +16,16 @@ use deed_adapters::postgres::{
 use deed_adapters::runner::{Runner, RunnerSettings, sweep};
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
-    Action, ActionError, ActionType, ActionTypeName, NewAction, NewEvent, Outcome, Payload,
-    PerformedBy, Priority, RetryPolicy, Sequence, Status,
+    Action, ActionError, ActionType, ActionTypeName, Grant, LeaseRef, NewAction, NewEvent, Outcome,
+    Payload, PerformedBy, Priority, RetryPolicy, Sequence, Status,
 };
 use deed_domain::caller::Reach;
+use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, UserId};
 use deed_domain::ports::{
-    ActionHandler, ActionReader as _, ActionTypes as _, ClaimRequest, Context, EventLog as _,
-    Failure, Ids as _, Leases, Submissions as _, Submitted, Task, Wakeups as _,
+    ActionHandler, ActionReader as _, ActionTypes as _, Append, Appended, ClaimRequest, Context,
+    EventLog as _, Failure, Finish, Finished, HeartbeatVerdict, Ids as _, Leases, Promoted,
+    Released, Requeue, Requeued, Rescued, Submissions as _, Submitted, Task, Wakeups as _,
 };
 use deed_domain::service::Work;
 use deed_testkit::TestDatabase;
@@ -93,6 +95,7 @@ struct Replica {
     database: Database,
     hub: WakeupHub,
     leases: Arc<PgLeases>,
+    performs_by: Arc<dyn Leases>,
     _background: JoinSet<()>,
 }
 
@@ -107,6 +110,7 @@ impl Replica {
         Self {
             database,
             hub,
+            performs_by: leases.clone(),
             leases,
             _background: background,
         }
@@ -118,7 +122,7 @@ impl Replica {
         handlers: impl IntoIterator<Item = Arc<dyn ActionHandler>>,
         grace: Duration,
     ) -> (oneshot::Sender<()>, JoinHandle<()>) {
-        let leases: Arc<dyn Leases> = self.leases.clone();
+        let leases = Arc::clone(&self.performs_by);
         let work = Work::new(Arc::clone(&leases), Arc::new(SystemIds));
         let settings = RunnerSettings {
             slots: 4,
@@ -681,4 +685,85 @@ async fn too_much_output_is_a_failure_for_good() {
             (1, code)
         );
     }
+}
+
+/// Grants, and keeps the answer back until it is let go.
+struct SlowAnswer {
+    leases: Arc<PgLeases>,
+    is_granted: Notify,
+    let_go: Notify,
+}
+
+#[async_trait]
+impl Leases for SlowAnswer {
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError> {
+        let grants = self.leases.claim(request).await?;
+        if !grants.is_empty() {
+            self.is_granted.notify_one();
+            self.let_go.notified().await;
+        }
+        Ok(grants)
+    }
+
+    async fn heartbeat(
+        &self,
+        leases: &[LeaseRef],
+        lease: Duration,
+    ) -> Result<Vec<HeartbeatVerdict>, StoreError> {
+        self.leases.heartbeat(leases, lease).await
+    }
+
+    async fn append(
+        &self,
+        appends: &[Append],
+        lease: Duration,
+    ) -> Result<Vec<Appended>, StoreError> {
+        self.leases.append(appends, lease).await
+    }
+
+    async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {
+        self.leases.finish(finishes).await
+    }
+
+    async fn requeue(&self, requeues: &[Requeue]) -> Result<Vec<Requeued>, StoreError> {
+        self.leases.requeue(requeues).await
+    }
+
+    async fn release(&self, leases: &[LeaseRef]) -> Result<Vec<Released>, StoreError> {
+        self.leases.release(leases).await
+    }
+
+    async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError> {
+        self.leases.rescue(limit).await
+    }
+
+    async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {
+        self.leases.promote(limit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_loses_nothing_that_was_granted_while_it_began() {
+    let test = TestDatabase::fresh().await;
+    let mut replica = Replica::over(&test).await;
+    let slow = Arc::new(SlowAnswer {
+        leases: Arc::clone(&replica.leases),
+        is_granted: Notify::new(),
+        let_go: Notify::new(),
+    });
+    replica.performs_by = slow.clone();
+    let (drain, running) = replica.run([shared(Echo)], GRACE).await;
+    let id = replica.submit("echo", "{\"text\":\"a\"}").await;
+    tokio::time::timeout(SOON, slow.is_granted.notified())
+        .await
+        .unwrap();
+    drain.send(()).unwrap();
+    // However the runner is scheduled, it has seen the drain before the grant.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    slow.let_go.notify_one();
+    tokio::time::timeout(SOON, running).await.unwrap().unwrap();
+    let overview = replica.action(id).await.overview;
+    assert_eq!((overview.status, overview.attempt), (Status::Succeeded, 1));
 }

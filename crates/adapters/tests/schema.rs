@@ -4,13 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use deed_adapters::clock::SystemClock;
-use deed_adapters::postgres::{housekeeping, migrate};
+use deed_adapters::postgres::{Database, housekeeping, migrate};
 use deed_domain::action::{ActionType, ActionTypeName, PerformedBy, Priority, RetryPolicy, Status};
 use deed_domain::api_key::KeyName;
 use deed_domain::caller::Actor;
 use deed_domain::email::Email;
+use deed_domain::error::StoreError;
 use deed_domain::id::ApiKeyId;
 use deed_domain::ports::Clock as _;
 use deed_domain::user::{DisplayName, ExternalId, UserStatus};
@@ -292,6 +294,34 @@ async fn partitions_are_made_ahead_and_told_of_when_missing() {
             .len(),
         9
     );
+}
+
+#[tokio::test]
+async fn partitions_wait_for_who_holds_a_table_but_not_for_long() {
+    let test = TestDatabase::empty().await;
+    let database = Database::new(&test.url(), 1).unwrap();
+    migrate::up(&database).await.unwrap();
+    let now = "2026-11-22T10:00:00Z".parse().unwrap();
+    let holder = test.client().await;
+    holder
+        .batch_execute("BEGIN; LOCK TABLE actions IN SHARE UPDATE EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let started = tokio::time::Instant::now();
+    let refused = housekeeping::make_partitions(&database, now).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable(_))),
+        "{refused:?}"
+    );
+    let taken = started.elapsed();
+    assert!(
+        taken > Duration::from_secs(1) && taken < Duration::from_secs(5),
+        "{taken:?}"
+    );
+    // The pool's only connection is as good as before.
+    let making = tokio::spawn(async move { housekeeping::make_partitions(&database, now).await });
+    holder.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(making.await.unwrap().unwrap().len(), 12);
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ const TABLES: [&str; 3] = ["actions", "action_results", "action_events"];
 const AHEAD: u32 = 3;
 /// How often it is looked after them.
 const INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How often a partition is tried whose table somebody holds.
+const TRIES: u32 = 10;
 /// How soon a failed attempt is repeated.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -27,14 +29,14 @@ const RETRY: Duration = Duration::from_secs(10);
 /// Answers the names of those made. Safe when several replicas do it at once.
 ///
 /// # Errors
-/// When PostgreSQL is away, or a table is locked for longer than 200 ms; what was made stays.
+/// When PostgreSQL is away, or somebody holds a table for longer than two seconds; what was made stays.
 pub async fn make_partitions(
     database: &Database,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, StoreError> {
     let mut made = Vec::new();
     for partition in missing(database, now, AHEAD).await? {
-        database.batch(&partition.script()).await?;
+        make(database, &partition).await?;
         log::debug!(partition = partition.name; "made partition {}", partition.name);
         made.push(partition.name);
     }
@@ -42,6 +44,18 @@ pub async fn make_partitions(
         log::info!(count = made.len(); "made {} partitions, {first} to {last}", made.len());
     }
     Ok(made)
+}
+
+/// Tries again while somebody holds a table for a moment: a vacuum, or another replica at the same work.
+async fn make(database: &Database, partition: &Partition) -> Result<(), DbError> {
+    let script = partition.script();
+    for _ in 1..TRIES {
+        match database.batch(&script).await {
+            Err(DbError::Locked(_)) => {}
+            made_or_failed => return made_or_failed,
+        }
+    }
+    database.batch(&script).await
 }
 
 /// The partitions that should be there and are not: of the month of `now` and of the one that follows,
@@ -83,8 +97,8 @@ struct Partition {
 }
 
 impl Partition {
-    /// One transaction. Attaching locks the parent against neither reads nor writes, and gives up soon if
-    /// somebody else holds it. The advisory lock puts replicas in a row; who comes second finds it done.
+    /// One statement, and so one transaction. Attaching locks the parent against neither reads nor writes, and gives
+    /// up soon if somebody else holds it. The advisory lock puts replicas in a row; who comes second finds it done.
     fn script(&self) -> String {
         let Self {
             table,
@@ -93,17 +107,15 @@ impl Partition {
             to,
         } = self;
         format!(
-            "BEGIN;
-             SET LOCAL lock_timeout = '200ms';
-             DO $$ BEGIN
+            "DO $$ BEGIN
+               PERFORM set_config('lock_timeout', '200ms', true);
                PERFORM pg_advisory_xact_lock(hashtextextended('deed partitions in ' || current_schema(), 0));
                IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = '{table}'::regclass AND inhrelid = to_regclass('{name}')) THEN
                  CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL);
                  EXECUTE format('ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM (%L) TO (%L)',
                                 uuid_floor('{from} 00:00Z'), uuid_floor('{to} 00:00Z'));
                END IF;
-             END $$;
-             COMMIT"
+             END $$"
         )
     }
 }

@@ -207,7 +207,7 @@ impl Database {
         checkout.within(Access::Read, deadline, query).await
     }
 
-    /// Runs SQL that may hold several statements, without parameters.
+    /// Runs SQL without parameters that leaves no transaction open, whether it succeeds or fails.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), DbError> {
         let deadline = Access::Write.deadline();
         let mut checkout = self.checkout(deadline).await?;
