@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use local_postgres::{Cluster, Installation, Options};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
 
 use crate::environment::variable;
@@ -41,19 +42,49 @@ impl Database {
 
     /// Ends every LISTEN connection of the servers on this database, from outside. Answers how many there were.
     pub async fn kill_listeners(&self) -> usize {
-        let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        let client = connect(server_url()).await;
+        let listeners = self.listeners(&client).await;
+        let statement = "SELECT pg_terminate_backend(pid) FROM unnest($1::int4[]) AS pid";
+        client.execute(statement, &[&listeners]).await.unwrap();
+        listeners.len()
+    }
+
+    /// Freezes every LISTEN connection of the servers on this database: it stays open and tells nothing.
+    pub async fn freeze_listeners(&self) -> Frozen {
+        let listeners = self.listeners(&connect(server_url()).await).await;
+        assert!(!listeners.is_empty(), "nobody listens");
+        let pids: Vec<Pid> = listeners
+            .into_iter()
+            .map(|pid| Pid::from_raw(pid).unwrap())
+            .collect();
+        for pid in &pids {
+            kill_process(*pid, Signal::STOP).unwrap();
+        }
+        Frozen(pids)
+    }
+
+    async fn listeners(&self, client: &Client) -> Vec<i32> {
+        let statement = "SELECT pid FROM pg_stat_activity
             WHERE application_name = $1 AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()";
-        connect(server_url())
-            .await
-            .query(statement, &[&self.schema])
-            .await
-            .unwrap()
-            .len()
+        let rows = client.query(statement, &[&self.schema]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// A connection to it, for tests that look or meddle from outside.
     pub async fn connect(&self) -> Client {
         connect(&self.url).await
+    }
+}
+
+/// Frozen backends of PostgreSQL; dropping this thaws them.
+pub struct Frozen(Vec<Pid>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // One that has ended needs no thawing.
+            let _ = kill_process(*pid, Signal::CONT);
+        }
     }
 }
 

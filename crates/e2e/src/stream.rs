@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::wait::{SOON, within};
 
+/// How long the next event may take: the lease of a dead server lasts 10 s, and some seconds later it is taken over.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
 /// What a stream brings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
@@ -91,13 +94,16 @@ impl Stream {
         self.try_item().await.ok().flatten()
     }
 
-    /// The next event, past comments and the like.
+    /// The next event, past comments and the like. Waits for [`PATIENCE`], however often the stream shows that it lives.
     pub async fn event(&mut self) -> Option<Event> {
-        loop {
-            if let Item::Event(event) = self.item().await? {
-                return Some(event);
+        let event = async {
+            loop {
+                if let Item::Event(event) = self.item().await? {
+                    return Some(event);
+                }
             }
-        }
+        };
+        within(PATIENCE, "the next event", event).await
     }
 
     /// The next event with that name; fails the test when the stream ends before.

@@ -1,0 +1,13 @@
+//! The scenarios, one a file.
+
+mod closed_doors;
+mod commands;
+mod dev;
+mod first_day;
+mod own_handler;
+mod readme;
+mod replicas;
+mod resume;
+mod shutdown;
+mod streams;
+mod unknown_routes;
