@@ -105,6 +105,7 @@ impl Follow {
             known: after,
             waiting: VecDeque::new(),
             has_ended: false,
+            must_check: false,
         };
         follower.take(page);
         let events = stream::unfold(follower, |mut follower| async move {
@@ -154,49 +155,53 @@ struct Follower {
     /// Read, not yet handed out.
     waiting: VecDeque<Event>,
     has_ended: bool,
+    /// The caller may have lost its validity: nothing more is handed out before that is known.
+    must_check: bool,
 }
 
 impl Follower {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
-                return Some(event);
-            }
-            if self.has_ended {
-                return None;
-            }
             // Also while events keep coming: a stream must not outlive its key because it is busy.
             while let Some(signal) = self.signals.next().now_or_never() {
-                self.hear(signal?).await?;
+                self.hear(signal?)?;
             }
-            if self.known > self.cursor {
+            if self.must_check {
+                self.check().await?;
+            } else if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            } else if self.has_ended {
+                return None;
+            } else if self.known > self.cursor {
                 self.read().await?;
             } else {
                 let signal = self.signals.next().await?;
-                self.hear(signal).await?;
+                self.hear(signal)?;
             }
         }
     }
 
     /// `None` ends the stream.
-    async fn hear(&mut self, signal: Signal) -> Option<()> {
+    fn hear(&mut self, signal: Signal) -> Option<()> {
         match signal {
-            Signal::Grown(last) => {
-                self.known = self.known.max(last);
-                Some(())
-            }
-            Signal::CheckCaller => {
-                match self.ports.authenticator.is_still_valid(&self.caller).await {
-                    Ok(is_valid) => is_valid.then_some(()),
-                    // Nothing is read from a store that is away; the check comes again with the next signal.
-                    Err(error) => {
-                        log::debug!("a stream's caller could not be checked: {error}");
-                        Some(())
-                    }
-                }
-            }
-            Signal::Expired => None,
+            Signal::Grown(last) => self.known = self.known.max(last),
+            Signal::CheckCaller => self.must_check = true,
+            Signal::Expired => return None,
         }
+        Some(())
+    }
+
+    /// `None` ends the stream. A check that fails is made again: nobody else would notice.
+    async fn check(&mut self) -> Option<()> {
+        match self.ports.authenticator.is_still_valid(&self.caller).await {
+            Ok(true) => self.must_check = false,
+            Ok(false) => return None,
+            Err(error) => {
+                log::debug!(action_id:% = self.id; "a stream's caller could not be checked: {error}");
+                self.ports.clock.sleep(PAUSE_AFTER_FAULT).await;
+            }
+        }
+        Some(())
     }
 
     async fn read(&mut self) -> Option<()> {
@@ -244,6 +249,10 @@ mod tests {
     use std::sync::Mutex;
     use uuid::Uuid;
 
+    fn away() -> StoreError {
+        StoreError::Unavailable(Arc::new(std::io::Error::other("away")))
+    }
+
     /// A log that grows by one event with each look, and may fail at some of them.
     fn growing(names: &'static [EventName], faults: &'static [usize]) -> MockEventLog {
         let looks = Mutex::new(0);
@@ -252,9 +261,7 @@ mod tests {
             let mut looks = looks.lock().unwrap();
             *looks += 1;
             if faults.contains(&looks) {
-                return Err(StoreError::Unavailable(Arc::new(std::io::Error::other(
-                    "away",
-                ))));
+                return Err(away());
             }
             let stored = (*looks).min(names.len());
             let events: Vec<Event> = (1u32..)
@@ -283,7 +290,8 @@ mod tests {
     struct World {
         log: MockEventLog,
         identity_changes: usize,
-        still_valid: bool,
+        /// What the checks of the caller answer; `None` is a fault. The last one stays.
+        checks: &'static [Option<bool>],
     }
 
     impl World {
@@ -291,7 +299,7 @@ mod tests {
             Self {
                 log,
                 identity_changes: 0,
-                still_valid: true,
+                checks: &[Some(true)],
             }
         }
 
@@ -309,10 +317,13 @@ mod tests {
                     .boxed()
             });
             let mut authenticator = MockAuthenticator::new();
-            let still_valid = self.still_valid;
-            authenticator
-                .expect_is_still_valid()
-                .returning(move |_| Ok(still_valid));
+            let mut checks = self.checks.iter();
+            let mut check = checks.next();
+            authenticator.expect_is_still_valid().returning(move |_| {
+                let answer = check.copied().flatten();
+                check = checks.next().or(check);
+                answer.ok_or_else(away)
+            });
             let mut clock = MockClock::new();
             clock.expect_sleep().returning(|_| ());
             let follow = Follow::new(
@@ -378,15 +389,31 @@ mod tests {
     async fn it_ends_when_the_key_is_revoked() {
         let world = World {
             identity_changes: 1,
-            still_valid: false,
+            checks: &[Some(false)],
             ..World::over(growing(LIFE, &[]))
         };
-        assert_eq!(world.follow(0).await, Ok(Some(vec![1])));
+        assert_eq!(world.follow(0).await, Ok(Some(vec![])));
         let other_keys = World {
             identity_changes: 3,
             ..World::over(growing(LIFE, &[]))
         };
         assert_eq!(other_keys.follow(0).await, Ok(Some(vec![1, 2, 3, 4, 5])));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_handed_out_until_it_is_known_that_the_key_is_valid() {
+        let revoked = World {
+            identity_changes: 1,
+            checks: &[None, None, Some(false)],
+            ..World::over(growing(LIFE, &[]))
+        };
+        assert_eq!(revoked.follow(0).await, Ok(Some(vec![])));
+        let valid = World {
+            identity_changes: 1,
+            checks: &[None, None, Some(true)],
+            ..World::over(growing(LIFE, &[]))
+        };
+        assert_eq!(valid.follow(0).await, Ok(Some(vec![1, 2, 3, 4, 5])));
     }
 
     #[tokio::test]

@@ -134,7 +134,9 @@ impl Work {
         let random = self.random();
         let requeue = Requeue {
             lease: attempt.lease,
-            pause: asked.unwrap_or_else(|| attempt.retry.pause(attempt.attempts.used, random)),
+            pause: asked
+                .unwrap_or_else(|| attempt.retry.pause(attempt.attempts.used, random))
+                .min(RetryPolicy::MAX_LIMIT),
             reason,
             error,
         };
@@ -328,6 +330,20 @@ mod tests {
             .withf(|requeues| requeues[0].pause == Duration::ZERO)
             .returning(|_| Ok(vec![Requeued::Requeued]));
         let ended = Ended::Failed(Failure::retryable("a", "b").after(Duration::ZERO));
+        let settled = work(leases)
+            .settle(&attempt(2, Cancel::NotAsked, ended))
+            .await;
+        assert_eq!(settled, Ok(Settled::Again));
+    }
+
+    #[tokio::test]
+    async fn no_pause_is_longer_than_a_day() {
+        let mut leases = flushing(MockLeases::new());
+        leases
+            .expect_requeue()
+            .withf(|requeues| requeues[0].pause == RetryPolicy::MAX_LIMIT)
+            .returning(|_| Ok(vec![Requeued::Requeued]));
+        let ended = Ended::Failed(Failure::retryable("a", "b").after(Duration::MAX));
         let settled = work(leases)
             .settle(&attempt(2, Cancel::NotAsked, ended))
             .await;
