@@ -4,7 +4,6 @@
 //! works, its writes are fenced, and what it leaves behind when it is killed is taken over by whoever comes.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use deed_domain::action::{ActionType, ActionTypeName, Grant};
 use deed_domain::id::ActionId;
 use deed_domain::ports::{ActionHandler, ClaimRequest, Leases, Wakeups};
 use deed_domain::service::Work;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, future};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +29,8 @@ mod sweeper;
 const LEASE: Duration = Duration::from_secs(10);
 /// How often the queue is looked into when nothing wakes the runner.
 const FLOOR: Duration = Duration::from_secs(1);
+/// How long a claim under way may still take once a drain has begun.
+const LAST_CLAIM: Duration = Duration::from_secs(2);
 /// How long the release of what was not finished may take at the end of a drain.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -119,27 +120,40 @@ impl Runner {
             self.wakeups.watch_cancels(),
         ));
         let mut attempts = JoinSet::new();
-        let mut drain = std::pin::pin!(drain);
-        self.take(&mut attempts, drain.as_mut()).await;
-        self.finish(attempts, Instant::now() + grace).await;
+        let drain = drain.map(|()| Instant::now()).shared();
+        let began = self.take(&mut attempts, drain).await;
+        self.finish(attempts, began + grace).await;
         helpers.shutdown().await;
     }
 
-    /// Claims for all free slots together, whenever something may be there, until `drain` is ready. A claim under
-    /// way is waited for: what it was granted would otherwise be nobody's until its leases expire.
+    /// Claims for all free slots together, whenever something may be there, until `drain` is ready; answers when
+    /// that was. A claim under way is waited for a little longer: what it was granted would otherwise be nobody's
+    /// until its leases expire.
     async fn take(
         &self,
         attempts: &mut JoinSet<()>,
-        mut drain: Pin<&mut (impl Future<Output = ()> + Send)>,
-    ) {
+        drain: future::Shared<impl Future<Output = Instant> + Send>,
+    ) -> Instant {
         let mut wakeups = self.wakeups.watch_queue();
         let mut pause = Duration::ZERO;
         loop {
             while attempts.try_join_next().is_some() {}
             let free = self.settings.slots.saturating_sub(attempts.len());
             let mut may_be_more = true;
+            if let Some(began) = drain.peek() {
+                return *began;
+            }
             if free > 0 && !self.shared.handlers.is_empty() {
-                match self.shared.leases.claim(&self.request(free)).await {
+                let request = self.request(free);
+                let claimed = tokio::select! {
+                    claimed = self.shared.leases.claim(&request) => claimed,
+                    began = async {
+                        let began = drain.clone().await;
+                        tokio::time::sleep_until(began + LAST_CLAIM).await;
+                        began
+                    } => return began,
+                };
+                match claimed {
                     Ok(grants) => {
                         pause = Duration::ZERO;
                         may_be_more = grants.len() >= free;
@@ -151,14 +165,15 @@ impl Runner {
                         pause = (pause * 2).clamp(Duration::from_millis(100), FLOOR);
                         log::debug!(error:err = error; "nothing could be claimed");
                         tokio::select! {
-                            () = drain.as_mut() => return,
+                            began = drain.clone() => return began,
                             () = tokio::time::sleep(pause) => continue,
                         }
                     }
                 }
             }
             tokio::select! {
-                () = drain.as_mut() => return,
+                biased;
+                began = drain.clone() => return began,
                 // A slot that gets free is of use only if there was more than the slots could take.
                 Some(_) = attempts.join_next(), if may_be_more && !attempts.is_empty() => {}
                 Some(()) = wakeups.next(), if self.settings.slots > attempts.len() => {}
@@ -182,9 +197,14 @@ impl Runner {
             return;
         };
         let performing = Arc::new(Performing::new(&grant, Arc::clone(&self.shared.dirty)));
-        self.shared
+        let before = self
+            .shared
             .performing()
             .insert(grant.lease.id.action_id, Arc::clone(&performing));
+        if let Some(before) = before {
+            // An attempt of this very runner whose lease was lost before it could hear of it.
+            before.stop(Stop::Lost);
+        }
         attempts.spawn(attempt::run(
             Arc::clone(&self.shared),
             grant,

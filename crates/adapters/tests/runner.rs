@@ -525,6 +525,63 @@ async fn a_lost_lease_stops_the_handler_and_its_end_is_not_recorded() {
     assert_eq!(replica.log(id).await, expected);
 }
 
+/// Tells that it was dropped.
+struct Dropped(Arc<Notify>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_its_own_lost_action_again_performs_the_new_attempt_only() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let first_is_gone = Arc::new(Notify::new());
+    let told = Arc::clone(&first_is_gone);
+    let handler = act(move |_: Task, context: Context| {
+        let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+        let guard = is_first.then(|| Dropped(Arc::clone(&told)));
+        async move {
+            if guard.is_some() {
+                // Deaf and mute: nothing that it does tells it that its lease is lost.
+                std::future::pending::<()>().await;
+            }
+            context.cancelled().await;
+            Err(Failure::permanent("stopped", "It was told to stop."))
+        }
+    });
+    let (_drain, _running) = replica.run([handler], GRACE).await;
+    let id = replica.submit("act", "7").await;
+    replica
+        .until(id, |action| action.overview.status == Status::Running)
+        .await;
+    let client = test.client().await;
+    let expire = "UPDATE action_leases SET expires_at = now() - interval '1 s'";
+    client.execute(expire, &[]).await.unwrap();
+    replica
+        .until(id, |action| action.overview.attempt == 2)
+        .await;
+    tokio::time::timeout(SOON, first_is_gone.notified())
+        .await
+        .unwrap();
+    // The end of the first attempt has not taken the second one's place from it.
+    let asked = tokio::time::Instant::now();
+    replica.cancel(id).await;
+    let action = replica.over_soon(id).await;
+    assert_eq!(
+        (action.overview.status, action.overview.attempt),
+        (Status::Cancelled, 2)
+    );
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_is_renewed_while_its_handler_works() {
     let test = TestDatabase::fresh().await;

@@ -226,6 +226,29 @@ async fn migrations_go_up_down_and_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_finds_another_migrating_waits_for_it() {
+    let test = TestDatabase::empty().await;
+    let holder = test.client().await;
+    let key = "hashtextextended('deed migrations in ' || current_schema(), 0)";
+    holder
+        .batch_execute(&format!("SELECT pg_advisory_lock({key})"))
+        .await
+        .unwrap();
+    let database = test.database();
+    let migrating = tokio::spawn(async move { migrate::up(&database).await });
+    // Longer than requests wait for a lock (2 s) or for a statement (5 s).
+    holder.batch_execute("SELECT pg_sleep(6)").await.unwrap();
+    assert!(!migrating.is_finished());
+    // Who only looks doesn't wait.
+    assert!(!migrate::lacking(&test.database()).await.unwrap().is_empty());
+    holder
+        .batch_execute(&format!("SELECT pg_advisory_unlock({key})"))
+        .await
+        .unwrap();
+    assert!(migrating.await.unwrap().unwrap().len() >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_together_migrate_once() {
     let test = TestDatabase::empty().await;
     let starts: Vec<_> = (0..4)

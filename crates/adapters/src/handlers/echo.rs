@@ -11,8 +11,12 @@ use serde_json::Value;
 /// The form of its input; unknown members are accepted.
 const SCHEMA: &str = r#"{"type":"object","required":["text"],"properties":{"text":{"type":"string","description":"What to say, one chunk a word."},"delay_ms":{"type":"integer","minimum":0,"maximum":60000,"description":"Pause before each word, in milliseconds."},"repeat":{"type":"integer","minimum":1,"maximum":100000,"description":"How often to say it."},"fail_at":{"type":"integer","minimum":1,"description":"Fails before the word of this number."}}}"#;
 
+/// How many chunks one echo says at the most: a small request must not fill the store.
+const CHUNKS_MAX: u64 = 100_000;
+
 /// Emits one chunk `{"text": word}` for each word, and answers its input. Takes `text`, and optionally `delay_ms`
-/// before each word, `repeat`, and `fail_at`: the number of the word before which it fails, for good.
+/// before each word, `repeat`, and `fail_at`: the number of the word before which it fails, for good. It also fails
+/// for good, before the first word, when it would say more than 100,000 of them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Echo;
 
@@ -76,6 +80,11 @@ impl ActionHandler for Echo {
             .split_whitespace()
             .map(|word| Payload::from_stored(format!("{{\"text\":{}}}", json_string(word))))
             .collect();
+        let count = u64::try_from(words.len()).unwrap_or(u64::MAX);
+        if count.saturating_mul(repeat) > CHUNKS_MAX {
+            let message = format!("It would say more than {CHUNKS_MAX} words.");
+            return Err(Failure::permanent("too_many_chunks", message));
+        }
         let mut number = 0;
         for _ in 0..repeat {
             for word in &words {
@@ -124,6 +133,17 @@ mod tests {
     async fn it_repeats() {
         let (chunks, _) = perform(&Echo, r#"{"text":"a b","repeat":2}"#).await;
         assert_eq!(chunks, texts(&["a", "b", "a", "b"]));
+    }
+
+    #[tokio::test]
+    async fn a_small_request_does_not_fill_the_store() {
+        let (chunks, answer) = perform(&Echo, r#"{"text":"a b","repeat":50001}"#).await;
+        assert_eq!(chunks.len(), 0);
+        let failure = answer.unwrap_err();
+        assert_eq!(
+            (failure.error.code.as_str(), failure.is_retryable),
+            ("too_many_chunks", false)
+        );
     }
 
     #[tokio::test]

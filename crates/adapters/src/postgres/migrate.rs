@@ -9,7 +9,9 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::result::ConnectionError;
 use diesel::sql_types::{Bool, Text};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{
+    AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::pool::{Access, Database};
@@ -19,11 +21,16 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
 /// Held while migrating, so that replicas which start together migrate once. One key a schema: several
 /// installations may share a database.
+const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('deed migrations in ' || current_schema(), 0)) AS is_there";
 const LOCK: &str =
     "SELECT pg_advisory_lock(hashtextextended('deed migrations in ' || current_schema(), 0))";
 
-/// Migrations may rewrite tables: the limits for requests are not for them.
-const PATIENT: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+/// For one that waits until another has migrated.
+const WAITING: &str = "SET lock_timeout = '10min'; SET statement_timeout = '11min'";
+
+/// Migrations may rewrite tables: the limits for requests are not for them. But who waits for a table's lock keeps
+/// everybody else waiting behind it.
+const PATIENT: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '10s'";
 
 /// Why migrating failed. What was done before stays: every migration is a transaction of its own.
 #[derive(Debug, thiserror::Error)]
@@ -98,22 +105,20 @@ pub async fn down(database: &Database) -> Result<Option<String>, MigrateError> {
     .await
 }
 
-/// Every migration of this binary, oldest first.
+/// Every migration of this binary, oldest first. Takes no lock and changes nothing.
 ///
 /// # Errors
 /// When PostgreSQL is away.
-pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, MigrateError> {
-    with_harness(database, |harness| {
-        let applied = harness.applied_migrations().map_err(MigrateError::Run)?;
-        Ok(known()?
-            .into_iter()
-            .map(|migration| MigrationStatus {
-                name: migration.name().to_string(),
-                is_applied: applied.contains(&migration.name().version()),
-            })
-            .collect())
-    })
-    .await
+pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, StoreError> {
+    let applied = applied(database).await?;
+    let known = known().map_err(|error| StoreError::Bug(Arc::new(error)))?;
+    Ok(known
+        .iter()
+        .map(|migration| MigrationStatus {
+            name: migration.name().to_string(),
+            is_applied: applied.contains(&migration.name().version().to_string()),
+        })
+        .collect())
 }
 
 /// The names of the migrations that the database lacks, found without a lock and without changing anything.
@@ -122,32 +127,31 @@ pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, Migrate
 /// # Errors
 /// When PostgreSQL is away.
 pub async fn lacking(database: &Database) -> Result<Vec<String>, StoreError> {
-    // Diesel's own table isn't there before the first migration.
-    let has_table =
-        Statement::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_there");
-    let is_there = database
-        .row::<TableRow>(Access::Read, &has_table)
-        .await?
-        .is_some_and(|row| row.is_there);
-    let applied: HashSet<String> = if is_there {
-        let versions =
-            Statement::new("SELECT version::text AS version FROM __diesel_schema_migrations");
-        let rows: Vec<VersionRow> = database.rows(Access::Read, &versions).await?;
-        rows.into_iter().map(|row| row.version).collect()
-    } else {
-        HashSet::new()
-    };
-    let known = known().map_err(|error| StoreError::Bug(Arc::new(error)))?;
-    Ok(known
-        .iter()
-        .map(|migration| migration.name())
-        .filter(|name| !applied.contains(&name.version().to_string()))
-        .map(ToString::to_string)
+    let status = status(database).await?;
+    Ok(status
+        .into_iter()
+        .filter(|migration| !migration.is_applied)
+        .map(|migration| migration.name)
         .collect())
 }
 
+/// The versions that the database has.
+async fn applied(database: &Database) -> Result<HashSet<String>, StoreError> {
+    // Diesel's own table isn't there before the first migration.
+    let has_table =
+        Statement::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_there");
+    let table: Option<YesRow> = database.row(Access::Read, &has_table).await?;
+    if !table.is_some_and(|row| row.is_there) {
+        return Ok(HashSet::new());
+    }
+    let versions =
+        Statement::new("SELECT version::text AS version FROM __diesel_schema_migrations");
+    let rows: Vec<VersionRow> = database.rows(Access::Read, &versions).await?;
+    Ok(rows.into_iter().map(|row| row.version).collect())
+}
+
 #[derive(QueryableByName)]
-struct TableRow {
+struct YesRow {
     #[diesel(sql_type = Bool)]
     is_there: bool,
 }
@@ -170,18 +174,22 @@ where
         .connect_apart()
         .await
         .map_err(MigrateError::Connect)?;
-    connection
-        .batch_execute(PATIENT)
-        .await
-        .map_err(MigrateError::Lock)?;
-    connection
-        .batch_execute(LOCK)
-        .await
-        .map_err(MigrateError::Lock)?;
+    lock(&mut connection).await.map_err(MigrateError::Lock)?;
     // The lock ends with the connection, which ends with the harness.
     tokio::task::spawn_blocking(move || work(&mut Harness::new(connection)))
         .await
         .map_err(|_| MigrateError::Interrupted)?
+}
+
+/// Waits for whoever migrates just now, and says so.
+async fn lock(connection: &mut AsyncPgConnection) -> Result<(), diesel::result::Error> {
+    connection.batch_execute(WAITING).await?;
+    let locked: YesRow = diesel::sql_query(TRY_LOCK).get_result(connection).await?;
+    if !locked.is_there {
+        log::info!("another process is migrating this database; waiting for it");
+        connection.batch_execute(LOCK).await?;
+    }
+    connection.batch_execute(PATIENT).await
 }
 
 fn known() -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError> {

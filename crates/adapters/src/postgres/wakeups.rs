@@ -199,11 +199,11 @@ impl Wakeups for WakeupHub {
             .subscribe();
         let watched = LogWatch {
             action,
-            receiver,
+            receiver: Some(receiver),
             shared: Arc::clone(&self.shared),
         };
         stream::unfold(watched, |mut watched| async {
-            let last = next(&mut watched.receiver).await;
+            let last = next(watched.receiver.as_mut()?).await;
             Some((last, watched))
         })
         .boxed()
@@ -239,17 +239,19 @@ impl Wakeups for WakeupHub {
 /// A watch of a log; the last one to go takes the entry with it.
 struct LogWatch {
     action: ActionId,
-    receiver: watch::Receiver<Sequence>,
+    /// There until it is dropped.
+    receiver: Option<watch::Receiver<Sequence>>,
     shared: Arc<Shared>,
 }
 
 impl Drop for LogWatch {
     fn drop(&mut self) {
         let mut logs = lock(&self.shared.logs);
-        // The count still holds this one.
+        // Under the lock: of two that go at once, the second one has to see that the first is gone.
+        drop(self.receiver.take());
         if logs
             .get(&self.action)
-            .is_some_and(|watched| watched.receiver_count() <= 1)
+            .is_some_and(|watched| watched.receiver_count() == 0)
         {
             logs.remove(&self.action);
         }

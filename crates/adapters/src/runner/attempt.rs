@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deed_domain::action::{ActionType, Cancel, Grant, Payload};
+use deed_domain::error::StoreError;
 use deed_domain::ports::{ActionHandler, Context, Failure, Performance, Task};
 use deed_domain::service::{Attempt, Ended, Settled};
 use futures_util::FutureExt as _;
@@ -28,7 +29,14 @@ pub(super) async fn run(
     if let Some(ended) = ended {
         settle(&shared, &grant, &action_type, &performing, ended).await;
     }
-    shared.performing().remove(&grant.lease.id.action_id);
+    let mut present = shared.performing();
+    // The same action may be performed anew already, by the next attempt.
+    if present
+        .get(&grant.lease.id.action_id)
+        .is_some_and(|one| Arc::ptr_eq(one, &performing))
+    {
+        present.remove(&grant.lease.id.action_id);
+    }
 }
 
 /// Runs the handler; `None` when the lease was lost.
@@ -135,6 +143,11 @@ async fn settle(
             }
             Ok(Settled::Lost) => {
                 log::warn!(action_id:% = id; "the lease on {id} was lost before its end was recorded");
+                return;
+            }
+            Err(error @ (StoreError::Bug(_) | StoreError::BadRow { .. })) => {
+                // Again would go wrong again: its lease expires, and the action is tried anew.
+                log::error!(action_id:% = id, error:err = error; "the end of {id} could not be recorded");
                 return;
             }
             Err(error) => {
