@@ -1,6 +1,6 @@
 //! Times on the wire: RFC 3339, nothing looser.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Reads an RFC 3339 time with its offset, or null. (chrono's own reading also takes years of five digits, which
@@ -12,8 +12,13 @@ pub(crate) fn rfc3339<'de, D: Deserializer<'de>>(
         return Ok(None);
     };
     let time = DateTime::parse_from_rfc3339(&text)
-        .map_err(|_| D::Error::custom("not an RFC 3339 date and time"))?;
-    Ok(Some(time.to_utc()))
+        .map_err(|_| D::Error::custom("not an RFC 3339 date and time"))?
+        .to_utc();
+    // An offset can carry a time over the edge, and then it could not be written again.
+    if !(0..=9999).contains(&time.year()) {
+        return Err(D::Error::custom("not within the years 0000 to 9999 in UTC"));
+    }
+    Ok(Some(time))
 }
 
 #[cfg(test)]
@@ -41,6 +46,8 @@ mod tests {
             "\"2026-01-31\"",
             "\"+12026-01-31T10:00:00Z\"",
             "\"2026-01-31T10:00:00\"",
+            "\"9999-12-31T23:59:59-23:59\"",
+            "\"0000-01-01T00:00:00+23:59\"",
             "\"\"",
             "5",
         ] {

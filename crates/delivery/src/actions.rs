@@ -98,6 +98,7 @@ pub(crate) async fn create(
     body: Valid<CreateAction>,
     api: Api,
 ) -> Result<Answer<ActionBody>, Refusal> {
+    api.refuse_while_draining()?;
     let caller = caller.caller;
     let idempotency = api.idempotency(Some(&caller), PATH, key.0, &body.bytes);
     let request = submit_request(body.value)?;
@@ -110,24 +111,28 @@ pub(crate) async fn create(
     let (submission, action) = api
         .run(async move {
             let submission = submit.run(&caller, request, idempotency).await?;
-            if patience.is_for_the_present {
-                let action = outcome
-                    .run(&caller, submission.id, std::future::ready(()))
-                    .await?;
-                if action.overview.status == Status::Scheduled {
-                    return Ok((submission, action));
+            let action = async {
+                if patience.is_for_the_present {
+                    let at_once = std::future::ready(());
+                    let action = outcome.run(&caller, submission.id, at_once).await?;
+                    if action.overview.status == Status::Scheduled {
+                        return Ok(action);
+                    }
                 }
-            }
-            let enough = async move {
-                tokio::select! {
-                    () = tokio::time::sleep(patience.wait) => {}
-                    () = drained => {}
-                }
+                let enough = async move {
+                    tokio::select! {
+                        () = tokio::time::sleep(patience.wait) => {}
+                        () = drained => {}
+                    }
+                };
+                outcome.run(&caller, submission.id, enough).await
             };
-            let action = outcome.run(&caller, submission.id, enough).await?;
-            Ok((submission, action))
+            Ok((submission, action.await))
         })
         .await?;
+    let location = format!("{PATH}/{}", submission.id);
+    // It is accepted, whatever came of looking at it: who is told where it is needs no second try.
+    let action = action.map_err(|error| Refusal::from(error).located(&location))?;
     let is_answered_early =
         patience.wait.is_zero() && prefer.0.respond_async && !submission.is_replay;
     let status = if action.overview.status.is_over() && !is_answered_early {
@@ -136,7 +141,7 @@ pub(crate) async fn create(
         StatusCode::ACCEPTED
     };
     Ok(Answer::new(status, render(action)?)
-        .header(header::LOCATION, format!("{PATH}/{}", submission.id))
+        .header(header::LOCATION, location)
         .header_if(PREFERENCE_APPLIED, prefer.0.applied())
         .replayed(submission.is_replay))
 }

@@ -176,6 +176,16 @@ impl Api {
         *self.0.parts.draining.borrow()
     }
 
+    /// A replica that is about to stop takes no new work: another one will perform it sooner.
+    pub(crate) fn refuse_while_draining(&self) -> Result<(), Refusal> {
+        if self.is_draining() {
+            return Err(
+                Refusal::new(ErrorCode::Unavailable).message("The server is shutting down.")
+            );
+        }
+        Ok(())
+    }
+
     /// Returns when the server begins to drain, or is gone altogether.
     pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut draining = self.0.parts.draining.clone();

@@ -63,6 +63,14 @@ impl Refusal {
         self
     }
 
+    /// Where to find what was made before the failure.
+    pub(crate) fn located(self, location: &str) -> Self {
+        match HeaderValue::from_str(location) {
+            Ok(location) => self.header(actix_web::http::header::LOCATION, location),
+            Err(_) => self,
+        }
+    }
+
     /// What is behind a failure of ours: logged once, never shown.
     pub fn because(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());

@@ -85,6 +85,7 @@ pub(crate) async fn create(
     body: Valid<CreateAction>,
     api: Api,
 ) -> Result<HttpResponse, Refusal> {
+    api.refuse_while_draining()?;
     let caller = caller.caller;
     let idempotency = api.idempotency(Some(&caller), PATH, key.0, &body.bytes);
     let request = submit_request(body.value)?;
@@ -92,12 +93,14 @@ pub(crate) async fn create(
     let (submission, followed) = api
         .run(async move {
             let submission = submit.run(&caller, request, idempotency).await?;
-            let followed = follow.submitted(&caller, submission.id).await?;
+            let followed = follow.submitted(&caller, submission.id).await;
             Ok((submission, followed))
         })
         .await?;
-    let mut response = respond(&api, followed, HeadRequest(false));
     let location = format!("/actions/{}/events", submission.id);
+    // It is accepted, whatever came of following it: who is told where it is needs no second try.
+    let followed = followed.map_err(|error| Refusal::from(error).located(&location))?;
+    let mut response = respond(&api, followed, HeadRequest(false));
     let location = location
         .parse()
         .map_err(|error: header::InvalidHeaderValue| {

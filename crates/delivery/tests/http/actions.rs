@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::test::TestRequest;
 use deed_domain::action::{ActionError, ActionFilter, Payload, Status};
-use deed_domain::error::Violation;
+use deed_domain::error::{StoreError, Violation};
 use deed_domain::page::Page;
 use deed_domain::ports::{CancelVerdict, Submitted};
 use insta::assert_snapshot;
@@ -147,15 +147,74 @@ async fn a_scheduled_one_is_not_waited_for() {
 
 #[actix_web::test]
 async fn a_drain_ends_the_wait() {
-    let mut fakes = accepting(Status::Running);
+    let mut fakes = with_scopes(&["actions:write"]);
+    fakes
+        .types
+        .expect_find()
+        .returning(|name| Ok(Some(action_type(name.as_str()))));
+    let draining = fakes.draining.clone();
+    fakes.submissions.expect_submit().returning(move |_, _| {
+        draining.send_replace(true);
+        Ok(Submitted::New)
+    });
+    fakes
+        .actions
+        .expect_find()
+        .returning(|id, _| Ok(Some(action(id, Status::Running))));
+    sleep_soundly(&mut fakes);
     fakes.settings.wait = Duration::from_secs(3600);
-    fakes.draining.send_replace(true);
     let answer = tokio::time::timeout(
         Duration::from_secs(10),
         fakes.answer(post("/actions", BODY)),
     )
     .await;
     assert_eq!(answer.unwrap().status, 202);
+}
+
+#[actix_web::test]
+async fn a_draining_replica_takes_no_new_actions() {
+    for path in ["/actions", "/stream"] {
+        let mut fakes = with_scopes(&["actions:write"]);
+        fakes.submissions.expect_submit().never();
+        fakes.draining.send_replace(true);
+        let answer = fakes.answer(post(path, BODY)).await;
+        assert_eq!(
+            (answer.status, answer.json()["error"].as_str()),
+            (503, Some("unavailable"))
+        );
+        assert!(answer.header("retry-after").is_some());
+    }
+}
+
+#[actix_web::test]
+async fn who_can_not_be_told_the_outcome_is_told_where_the_action_is() {
+    let away = || StoreError::Unavailable(std::sync::Arc::new(std::io::Error::other("away")));
+    for (path, location) in [
+        ("/actions", format!("/actions/{}", action_id(1))),
+        ("/stream", format!("/actions/{}/events", action_id(1))),
+    ] {
+        let mut fakes = with_scopes(&["actions:write"]);
+        fakes
+            .types
+            .expect_find()
+            .returning(|name| Ok(Some(action_type(name.as_str()))));
+        fakes
+            .submissions
+            .expect_submit()
+            .returning(|_, _| Ok(Submitted::Replayed(action_id(1))));
+        fakes
+            .actions
+            .expect_find()
+            .returning(move |_, _| Err(away()));
+        fakes
+            .log
+            .expect_read()
+            .returning(move |_, _, _, _| Err(away()));
+        sleep_soundly(&mut fakes);
+        let answer = fakes.answer(post(path, BODY)).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("location"), Some(location.as_str()));
+    }
 }
 
 #[actix_web::test]
