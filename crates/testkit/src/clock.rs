@@ -58,6 +58,8 @@ mod tests {
                 clock.now()
             })
         };
+        // The task has to lie down before the clock moves.
+        tokio::task::yield_now().await;
         clock.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
