@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use deed_domain::ports::ActionHandler;
@@ -12,6 +13,8 @@ use crate::{logging, terminal};
 
 /// Exit code for a fault in the set-up: something outside has to be mended.
 const FAULT: u8 = 1;
+/// How long the process waits at its end for threads that are still blocked.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Users, API keys, durable actions and live resumable streams, from one binary on PostgreSQL
 #[derive(Debug, Parser)]
@@ -55,11 +58,7 @@ enum Command {
 pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
     let cli = Cli::parse();
     logging::init(&cli.log);
-    let result = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(cli.command, handlers)));
+    let result = run_to_end(cli.command, handlers);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -68,6 +67,16 @@ pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
             ExitCode::from(FAULT)
         }
     }
+}
+
+fn run_to_end(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(dispatch(command, handlers));
+    // A handler that blocks its thread can't be ended, only left behind.
+    runtime.shutdown_timeout(LEAVE);
+    result
 }
 
 async fn dispatch(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> anyhow::Result<()> {

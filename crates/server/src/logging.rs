@@ -4,16 +4,15 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use env_logger::fmt::Formatter;
-use log::Record;
 use log::kv::{self, Key, Value, VisitSource};
+use log::{LevelFilter, Record};
 use serde_json::{Map, json};
 
 use crate::settings::{LogFormat, LogSettings};
 
 /// Sets the process's logger. Called once; a second call changes nothing.
 pub(crate) fn init(settings: &LogSettings) {
-    let mut builder = env_logger::Builder::new();
-    builder.parse_filters(&settings.filter);
+    let mut builder = filtered(&settings.filter);
     let is_json = match settings.log_format {
         LogFormat::Json => true,
         LogFormat::Text => false,
@@ -28,6 +27,17 @@ pub(crate) fn init(settings: &LogSettings) {
         builder.format(text_line);
     }
     let _ = builder.try_init();
+}
+
+/// A logger of what `filter` lets through.
+fn filtered(filter: &str) -> env_logger::Builder {
+    let mut builder = env_logger::Builder::new();
+    builder.parse_filters(filter);
+    // It logs the parameters of every statement: inputs, e-mail addresses, hashes of passwords.
+    for module in ["tokio_postgres", "tokio_postgres::query"] {
+        builder.filter_module(module, LevelFilter::Info);
+    }
+    builder
 }
 
 fn json_line(out: &mut impl io::Write, time: &str, record: &Record<'_>) -> io::Result<()> {
@@ -128,6 +138,28 @@ mod tests {
             "message": "two\nlines \u{1b}[31m", "action_id": "a-1", "count": 3
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn parameters_of_statements_are_never_logged() {
+        use log::{Log as _, Metadata};
+        for filter in [
+            "trace",
+            "tokio_postgres=trace",
+            "debug,tokio_postgres::query=trace",
+        ] {
+            let logger = filtered(filter).build();
+            let query = Metadata::builder()
+                .level(Level::Debug)
+                .target("tokio_postgres::query")
+                .build();
+            assert!(!logger.enabled(&query), "{filter}");
+        }
+        let own = Metadata::builder()
+            .level(Level::Trace)
+            .target("deed_adapters")
+            .build();
+        assert!(filtered("trace").build().enabled(&own));
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::wire::{self, Background};
 
 /// How long `/readyz` says that the server drains before it stops to accept, so that a load balancer can hear it.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long draining may take altogether.
+const DRAIN: Duration = Duration::from_secs(28);
 /// How long requests in flight may take to be answered, in seconds.
 const ANSWER_SECONDS: u64 = 5;
 /// How many connections may wait to be accepted.
@@ -62,15 +64,21 @@ impl Running {
     }
 
     /// Stops: `/readyz` says so at once, streams and waits end, work in flight finishes or goes back to the queue.
-    /// Takes less than 30 s.
-    pub async fn drain(mut self) {
+    /// Takes less than 30 s; what is not done by then is left to other replicas.
+    pub async fn drain(self) {
         log::info!("draining");
         self.draining.send_replace(true);
+        match tokio::time::timeout(DRAIN, self.finish()).await {
+            Ok(()) => log::info!("stopped"),
+            Err(_) => log::warn!("stopped before all was done; leases that are left will expire"),
+        }
+    }
+
+    async fn finish(mut self) {
         tokio::join!(self.background.finish_work(), tokio::time::sleep(LINGER));
         self.http.stop(true).await;
         let _ = self.http_task.await;
         self.background.stop().await;
-        log::info!("stopped");
     }
 }
 
@@ -80,9 +88,17 @@ pub(crate) async fn start(
     settings: &Settings,
 ) -> anyhow::Result<Running> {
     settings.check()?;
-    let listener = bind(settings.listen)?;
-    let address = listener.local_addr()?;
+    start_on(bind(settings.listen)?, handlers, database_url, settings).await
+}
 
+/// The same on an address that is bound already.
+pub(crate) async fn start_on(
+    listener: TcpListener,
+    handlers: Vec<Arc<dyn ActionHandler>>,
+    database_url: &str,
+    settings: &Settings,
+) -> anyhow::Result<Running> {
+    let address = listener.local_addr()?;
     let database = wire::connect(database_url, usize::from(settings.pool_size)).await?;
     refuse_when_behind(&migrate::lacking(&database).await?)?;
 
@@ -134,7 +150,7 @@ pub(crate) fn refuse_when_behind(pending: &[String]) -> anyhow::Result<()> {
 
 /// The listening socket. Linux passes these options on to each accepted one: no timer of ours could cut a reader that
 /// stalls, because nothing polls a body while the write buffer is full.
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,

@@ -114,11 +114,51 @@ pub(crate) struct Background {
     authenticator: Arc<PgAuthenticator>,
     /// The runner, and what tells it to take no more; none once it has drained.
     runner: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
+}
+
+/// Tasks that never end by themselves, and whether they are still there.
+#[derive(Default)]
+struct Tasks {
+    set: JoinSet<()>,
+    /// Each is closed when its task has ended, be it by a panic.
+    alive: Vec<(&'static str, watch::Receiver<()>)>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let work = self.watched(name, work);
+        self.set.spawn(work);
+    }
+
+    fn watched<F>(
+        &mut self,
+        name: &'static str,
+        work: F,
+    ) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (guard, alive) = watch::channel(());
+        self.alive.push((name, alive));
+        async move {
+            let _guard = guard;
+            work.await;
+        }
+    }
+}
+
+/// The names of those that have ended.
+fn ended(alive: &[(&'static str, watch::Receiver<()>)]) -> Vec<&'static str> {
+    let ended = alive.iter().filter(|(_, task)| task.has_changed().is_err());
+    ended.map(|(name, _)| *name).collect()
 }
 
 /// How long the runner has to finish what it performs once it drains.
 const FINISH: Duration = Duration::from_secs(20);
+
+/// How long writing down when keys were last used may take at the end.
+const LAST_USED: Duration = Duration::from_secs(2);
 
 /// Puts the ports' adapters together, registers the handlers' types, and starts what runs beside the HTTP server.
 pub(crate) async fn wire(
@@ -173,22 +213,22 @@ pub(crate) async fn wire(
         .await
         .context("the action types can't be registered")?;
 
-    let mut tasks = JoinSet::new();
-    tasks.spawn(hub.clone().run());
-    tasks.spawn(keep_partitions(database.clone(), Arc::clone(&clock)));
-    tasks.spawn(sweep(leases));
+    let mut tasks = Tasks::default();
+    tasks.spawn("wake-ups", hub.clone().run());
+    tasks.spawn(
+        "partitions",
+        keep_partitions(database.clone(), Arc::clone(&clock)),
+    );
+    tasks.spawn("sweeper", sweep(leases));
     let last_used = Arc::clone(&authenticator);
-    tasks.spawn(async move { last_used.keep_last_used().await });
-    let (alive, watched) = watch::channel(true);
+    tasks.spawn("last-used", async move { last_used.keep_last_used().await });
     let (drain_runner, drain) = oneshot::channel::<()>();
-    let runner = tokio::spawn(async move {
-        // Dropped when the runner ends, be it by a panic.
-        let _alive = alive;
+    let runner = tokio::spawn(tasks.watched("runner", async move {
         let drained = async {
             let _ = drain.await;
         };
         runner.run(drained, FINISH).await;
-    });
+    }));
 
     let services = Services {
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
@@ -216,7 +256,7 @@ pub(crate) async fn wire(
     let readiness = ReplicaReadiness {
         database: database.clone(),
         clock,
-        runner: watched,
+        tasks: tasks.alive.clone(),
         draining: draining.clone(),
     };
     let parts = Parts {
@@ -281,10 +321,12 @@ impl Background {
 
     /// Ends everything else.
     pub(crate) async fn stop(mut self) {
-        if let Err(error) = self.authenticator.flush_last_used().await {
-            log::warn!("when keys were last used was not written down: {error}");
+        match tokio::time::timeout(LAST_USED, self.authenticator.flush_last_used()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("when keys were last used was not written down: {error}"),
+            Err(_) => log::warn!("when keys were last used was not written down in time"),
         }
-        self.tasks.shutdown().await;
+        self.tasks.set.shutdown().await;
         self.database.close();
     }
 }
@@ -293,8 +335,7 @@ impl Background {
 struct ReplicaReadiness {
     database: Database,
     clock: Arc<dyn Clock>,
-    /// Closed when the runner has ended.
-    runner: watch::Receiver<bool>,
+    tasks: Vec<(&'static str, watch::Receiver<()>)>,
     draining: watch::Receiver<bool>,
 }
 
@@ -317,14 +358,32 @@ impl Readiness for ReplicaReadiness {
             Ok(_) => Some("the present or the coming month has no room"),
             Err(_) => Some("unknown"),
         };
-        // Its end is expected while draining.
-        let has_runner = self.runner.has_changed().is_ok() || *self.draining.borrow();
-        let runner = (!has_runner).then_some("it has stopped");
+        let ended = if *self.draining.borrow() {
+            Vec::new()
+        } else {
+            ended(&self.tasks)
+        };
+        let tasks = (!ended.is_empty()).then(|| format!("{} ended", ended.join(", ")));
         vec![
             check("database", database),
             check("migrations", migrations),
             check("partitions", partitions),
-            check("runner", runner),
+            check("background tasks", tasks.as_deref()),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_has_ended_is_named() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("lasting", std::future::pending());
+        assert_eq!(ended(&tasks.alive), Vec::<&str>::new());
+        tasks.spawn("panicking", async { panic!("on purpose") });
+        let _ = tasks.set.join_next().await;
+        assert_eq!(ended(&tasks.alive), ["panicking"]);
     }
 }

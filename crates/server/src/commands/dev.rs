@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use deed_domain::ports::ActionHandler;
 use deed_domain::scope::{Permission, Scope, ScopeSet};
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{KeyRequest, Registration};
-use deed_domain::user::{DisplayName, User, UserFilter};
+use deed_domain::user::{DisplayName, User, UserFilter, UserStatus};
 use local_postgres::{Cluster, Installation, Options, StartError};
 
 use super::users;
@@ -52,6 +53,8 @@ pub(crate) async fn run(
             "`deed dev` serves on loopback only: its keys lie in a file; `deed serve` is for the rest of the world"
         );
     }
+    // Before anything that takes time: an address in use is said at once.
+    let listener = serve::bind(settings.listen)?;
     let home = Home::make(&arguments.directory)?;
     let pg_bin = arguments.pg_bin;
     let options = Options {
@@ -65,7 +68,7 @@ pub(crate) async fn run(
         tokio::task::spawn_blocking(move || start_postgres(pg_bin.as_deref(), &options)).await??;
 
     let result = tokio::select! {
-        result = serve_until(&stop, &cluster, &home, &mut settings, handlers) => result,
+        result = serve_until(&stop, listener, &cluster, &home, &mut settings, handlers) => result,
         () = cluster_ended(&cluster) => Err(anyhow::anyhow!(
             "PostgreSQL has stopped by itself; its log is {}", cluster.log_file().display()
         )),
@@ -77,27 +80,32 @@ pub(crate) async fn run(
 
 async fn serve_until(
     stop: &tokio::sync::watch::Receiver<bool>,
+    listener: TcpListener,
     cluster: &Cluster,
     home: &Home,
     settings: &mut Settings,
     handlers: Vec<Arc<dyn ActionHandler>>,
 ) -> anyhow::Result<()> {
     let url = cluster.url();
-    let database = wire::connect(&url, 2).await?;
-    let applied = migrate::up(&database).await?;
-    if !applied.is_empty() {
-        note(format!("Migrated ({} steps).", applied.len()));
-    }
-    let identities = Identities::new(&database);
-    if settings.root_key()?.is_none() {
-        settings.root_key = Some(
-            home.secret_file("root.key", || Ok(identities.new_secret(SecretKind::ApiKey)))?
-                .as_str()
-                .into(),
-        );
-    }
-    first_key(&identities, home).await?;
-    let running = serve::start(handlers, &url, settings).await?;
+    let starting = async {
+        let database = wire::connect(&url, 2).await?;
+        let applied = migrate::up(&database).await?;
+        if !applied.is_empty() {
+            note(format!("Migrated ({} steps).", applied.len()));
+        }
+        let identities = Identities::new(&database);
+        if settings.root_key()?.is_none() {
+            let make = || Ok(identities.new_secret(SecretKind::ApiKey));
+            settings.root_key = Some(home.secret_file("root.key", make)?.as_str().into());
+        }
+        first_key(&identities, home).await?;
+        serve::start_on(listener, handlers, &url, settings).await
+    };
+    let running = tokio::select! {
+        biased;
+        () = shutdown::requested(stop.clone()) => return Ok(()),
+        running = starting => running?,
+    };
     let key_file = home.path("dev.key");
     introduce(
         &url,
@@ -159,6 +167,12 @@ fn introduce(url: &str, base: &str, key_file: &Path, root_key_file: &Path, has_d
 /// Makes sure that there is a first user, and that `dev.key` holds a key of it that works.
 async fn first_key(identities: &Identities, home: &Home) -> anyhow::Result<()> {
     let user = first_user(identities).await?;
+    if user.status != UserStatus::Active {
+        bail!(
+            "the user {EMAIL} is disabled, so no key of it can work; enable it with PATCH /users/{} and the root key under `deed serve`",
+            user.id
+        );
+    }
     let file = home.path("dev.key");
     if let Ok(text) = fs::read_to_string(&file)
         && identities

@@ -29,14 +29,17 @@ pub(crate) async fn run(
     let stop = shutdown::listen()?;
     let url = arguments.database.database_url.reveal();
     arguments.settings.check()?;
-    if arguments.migrate {
-        let database = wire::connect(url, 1).await?;
-        for name in migrate::up(&database).await? {
-            log::info!(migration = name.as_str(); "applied migration {name}");
+    let starting = async {
+        if arguments.migrate {
+            let database = wire::connect(url, 1).await?;
+            for name in migrate::up(&database).await? {
+                log::info!(migration = name.as_str(); "applied migration {name}");
+            }
         }
-    }
+        serve::start(handlers, url, &arguments.settings).await
+    };
     let running = tokio::select! {
-        running = serve::start(handlers, url, &arguments.settings) => running?,
+        running = starting => running?,
         () = shutdown::requested(stop.clone()) => return Ok(()),
     };
     if arguments.settings.root_key()?.is_none() {
