@@ -8,6 +8,11 @@ pub(crate) fn pg_bin() -> Option<PathBuf> {
     read("DEED_PG_BIN").map(PathBuf::from)
 }
 
+/// How many tests are to run at once, where somebody has said so.
+pub(crate) fn test_threads() -> Option<usize> {
+    read("RUST_TEST_THREADS")?.to_str()?.parse().ok()
+}
+
 /// The cargo that runs this task.
 pub(crate) fn cargo() -> OsString {
     read("CARGO").unwrap_or_else(|| "cargo".into())

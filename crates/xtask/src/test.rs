@@ -2,22 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
 
 use anyhow::{Context as _, bail};
 use local_postgres::{Cluster, Options, StartError};
 
 use crate::cargo::{cargo, root};
 use crate::dev::NOT_INSTALLED;
+use crate::environment;
 use crate::postgres::{self, Found};
 use crate::terminal::say;
 use crate::tidy::files;
 
 /// Tells the tests which server to use.
 const URL: &str = "DEED_TEST_DATABASE_URL";
-/// Enough for every test of a test binary at once on a large machine, each with a pool of its own.
+/// Enough for [`MOST_THREADS`] tests at once, each with servers that have a pool of their own.
 const MAX_CONNECTIONS: &str = "300";
+/// How many tests of a test binary run at once: the slow ones wait, for a lease to expire or a drain to end, and wait
+/// side by side as well as one after the other.
+const LEAST_THREADS: usize = 6;
+const MOST_THREADS: usize = 12;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let installation = match postgres::ensure("test")? {
@@ -44,6 +51,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = cargo(test_command(arguments));
     command
         .env(URL, cluster.url())
+        .env("RUST_TEST_THREADS", threads().to_string())
         .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
     say("Building the tests (the first time takes some minutes) …");
     let status = command.status().context("cargo can't be run")?;
@@ -60,6 +68,13 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+fn threads() -> usize {
+    environment::test_threads().unwrap_or_else(|| {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        cores.clamp(LEAST_THREADS, MOST_THREADS)
+    })
 }
 
 /// `cargo test` over the workspace, unless the arguments choose packages themselves.
