@@ -60,6 +60,9 @@ mod tests {
         };
         // The task has to lie down before the clock moves.
         tokio::task::yield_now().await;
+        while clock.moved.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
         clock.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
