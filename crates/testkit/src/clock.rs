@@ -59,7 +59,6 @@ mod tests {
             })
         };
         // The task has to lie down before the clock moves.
-        tokio::task::yield_now().await;
         while clock.moved.receiver_count() == 0 {
             tokio::task::yield_now().await;
         }
