@@ -2,6 +2,7 @@
 
 mod closed_doors;
 mod commands;
+mod connections;
 mod dev;
 mod first_day;
 mod own_handler;
