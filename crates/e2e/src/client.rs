@@ -57,6 +57,13 @@ impl Client {
         }
     }
 
+    /// The key that it bears.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find_map(|(name, value)| (name == "X-API-Key").then_some(value.as_str()))
+    }
+
     /// The same, with one more header on every request.
     #[must_use]
     pub fn with_header(&self, name: &str, value: &str) -> Self {
