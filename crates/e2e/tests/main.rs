@@ -9,6 +9,7 @@ mod own_handler;
 mod readme;
 mod replicas;
 mod resume;
+mod secrets;
 mod shutdown;
 mod streams;
 mod unknown_routes;
