@@ -145,9 +145,7 @@ async fn cluster_ended(cluster: &Cluster) {
 /// Says what runs where, and how to try it.
 fn introduce(url: &str, base: &str, key_file: &Path, root_key_file: &Path, has_docs: bool) {
     let key_file = key_file.display();
-    say(format!(
-        "\nDeed is running. Ctrl-C stops it; what it has stored stays.\n"
-    ));
+    say("\nDeed is running. Ctrl-C stops it; what it has stored stays.\n");
     say(format!("  database   {url}"));
     say(format!("  api        {base}"));
     if has_docs {
