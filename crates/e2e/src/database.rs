@@ -42,18 +42,36 @@ impl Database {
 
     /// Ends every LISTEN connection of the servers on this database, from outside. Answers how many there were.
     pub async fn kill_listeners(&self) -> usize {
-        let client = connect(server_url()).await;
-        let listeners = self.listeners(&client).await;
-        let statement = "SELECT pg_terminate_backend(pid) FROM unnest($1::int4[]) AS pid";
-        client.execute(statement, &[&listeners]).await.unwrap();
-        listeners.len()
+        self.kill("LISTEN%").await
+    }
+
+    /// Ends every connection of the servers on this database, from outside. Answers how many there were.
+    pub async fn kill_all(&self) -> usize {
+        self.kill("%").await
     }
 
     /// Freezes every LISTEN connection of the servers on this database: it stays open and tells nothing.
     pub async fn freeze_listeners(&self) -> Frozen {
-        let listeners = self.listeners(&connect(server_url()).await).await;
-        assert!(!listeners.is_empty(), "nobody listens");
-        let pids: Vec<Pid> = listeners
+        self.freeze("LISTEN%").await
+    }
+
+    /// Freezes every connection that the servers on this database have now: it stays open and answers nothing.
+    pub async fn freeze_all(&self) -> Frozen {
+        self.freeze("%").await
+    }
+
+    async fn kill(&self, doing: &str) -> usize {
+        let client = connect(server_url()).await;
+        let backends = self.backends(&client, doing).await;
+        let statement = "SELECT pg_terminate_backend(pid) FROM unnest($1::int4[]) AS pid";
+        client.execute(statement, &[&backends]).await.unwrap();
+        backends.len()
+    }
+
+    async fn freeze(&self, doing: &str) -> Frozen {
+        let backends = self.backends(&connect(server_url()).await, doing).await;
+        assert!(!backends.is_empty(), "nobody is connected");
+        let pids: Vec<Pid> = backends
             .into_iter()
             .map(|pid| Pid::from_raw(pid).unwrap())
             .collect();
@@ -63,10 +81,14 @@ impl Database {
         Frozen(pids)
     }
 
-    async fn listeners(&self, client: &Client) -> Vec<i32> {
+    /// The processes whose last statement is like `doing`.
+    async fn backends(&self, client: &Client, doing: &str) -> Vec<i32> {
         let statement = "SELECT pid FROM pg_stat_activity
-            WHERE application_name = $1 AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()";
-        let rows = client.query(statement, &[&self.schema]).await.unwrap();
+            WHERE application_name = $1 AND query LIKE $2 AND pid <> pg_backend_pid()";
+        let rows = client
+            .query(statement, &[&self.schema, &doing])
+            .await
+            .unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }
 

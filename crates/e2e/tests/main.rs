@@ -4,6 +4,7 @@ mod closed_doors;
 mod commands;
 mod connections;
 mod dev;
+mod faults;
 mod first_day;
 mod own_handler;
 mod readme;
