@@ -71,23 +71,21 @@ impl Drop for TestDatabase {
         self.database.close();
         let schema = self.schema.clone();
         // A runtime can't be blocked on from inside another one.
-        let dropping = thread::spawn(move || {
+        let dropped = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             runtime.expect("a runtime can be made").block_on(async {
                 let client = connect(cluster::url()).await;
-                // Connections of what the test left running may still hold locks for a moment.
                 let sql = format!("SET lock_timeout = '10s'; DROP SCHEMA {schema} CASCADE");
                 client.batch_execute(&sql).await
             })
-        });
-        match dropping.join() {
-            Ok(Ok(())) => {}
-            // The test's own failure is the one to tell.
-            _ if thread::panicking() => {}
-            Ok(Err(error)) => panic!("{} can't be dropped: {error}", self.schema),
-            Err(_) => panic!("{} can't be dropped", self.schema),
+        })
+        .join();
+        // What the test left running may look at the tables just now, and PostgreSQL has to refuse one of the two.
+        // That is no fault of the test, and the whole cluster is thrown away soon.
+        if !matches!(dropped, Ok(Ok(()))) {
+            eprintln!("the schema {} was not dropped: {dropped:?}", self.schema);
         }
     }
 }
