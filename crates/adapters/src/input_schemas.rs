@@ -7,6 +7,7 @@ use deed_domain::action::Payload;
 use deed_domain::error::Violation;
 use deed_domain::ports::{InputSchemas, SchemaError};
 use jsonschema::{PatternOptions, Validator};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 /// How many compiled schemas are kept.
@@ -51,12 +52,8 @@ impl JsonSchemas {
 impl InputSchemas for JsonSchemas {
     fn check(&self, schema: &Payload, input: &Payload) -> Result<Vec<Violation>, SchemaError> {
         let validator = self.compiled(schema)?;
-        // A payload can be deeper, and its numbers larger, than the checker can read.
-        let Ok(input) = serde_json::from_str::<Value>(input.as_str()) else {
-            return Ok(vec![Violation::new(
-                "",
-                "nested too deeply, or with numbers too large, to be checked",
-            )]);
+        let Some(input) = readable(input.as_str()) else {
+            return Ok(vec![Violation::new("", "can't be checked")]);
         };
         Ok(validator
             .iter_errors(&input)
@@ -70,6 +67,52 @@ impl InputSchemas for JsonSchemas {
             })
             .collect())
     }
+}
+
+/// What the checker reads of an input. Its depth was bounded by the payload's own scan, and numbers beyond the reach
+/// of a double are seen as the greatest one: what is stored stays as it came.
+fn readable(text: &str) -> Option<Value> {
+    let parse = |text: &str| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        reader.disable_recursion_limit();
+        Value::deserialize(&mut reader).ok()
+    };
+    parse(text).or_else(|| parse(&clamped(text)))
+}
+
+/// A JSON text with each number that overflows a double replaced by the greatest or least double.
+fn clamped(text: &str) -> String {
+    let mut copy = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '"' => string_length(rest),
+            '-' | '0'..='9' => rest
+                .find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'))
+                .unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (token, behind) = rest.split_at(length);
+        match token.parse::<f64>() {
+            Ok(number) if number.is_infinite() && first != '"' => {
+                copy.push_str(&format!("{:e}", f64::MAX.copysign(number)));
+            }
+            _ => copy.push_str(token),
+        }
+        rest = behind;
+    }
+    copy
+}
+
+/// The length of the JSON string that `text` begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at.saturating_add(1))
 }
 
 #[cfg(test)]
@@ -117,8 +160,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_checker_cannot_read_is_not_valid() {
-        check("{}", "1e999", &[""]);
+    fn every_payload_can_be_checked() {
+        let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        check("{}", &deep(Payload::MAX_DEPTH), &[]);
+        check(r#"{"type":"string"}"#, &deep(Payload::MAX_DEPTH), &[""]);
+        check(r#"{"type":"number"}"#, "1e999", &[]);
+        check(r#"{"maximum":7}"#, "1e999", &[""]);
+        check(r#"{"maximum":7}"#, "-1e999", &[]);
+        check(
+            r#"{"items":{"type":"number"}}"#,
+            &format!("[{},-2E+400]", "9".repeat(5_000)),
+            &[],
+        );
+        check(
+            r#"{"properties":{"a\"1e999":{"const":"\\1e999\""}}}"#,
+            r#"{"a\"1e999":"\\1e999\"","b":1e999}"#,
+            &[],
+        );
     }
 
     #[test]

@@ -37,6 +37,8 @@ fn filtered(filter: &str) -> env_logger::Builder {
     for module in ["tokio_postgres", "tokio_postgres::query"] {
         builder.filter_module(module, LevelFilter::Info);
     }
+    // It calls it an error when a stranger sends what is no HTTP; whoever did so was answered.
+    builder.filter_module("actix_http::h1::dispatcher", LevelFilter::Off);
     builder
 }
 
@@ -155,6 +157,11 @@ mod tests {
                 .build();
             assert!(!logger.enabled(&query), "{filter}");
         }
+        let noise = Metadata::builder()
+            .level(Level::Error)
+            .target("actix_http::h1::dispatcher")
+            .build();
+        assert!(!filtered("info").build().enabled(&noise));
         let own = Metadata::builder()
             .level(Level::Trace)
             .target("deed_adapters")

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use deed_domain::action::payload::json_string;
 use deed_domain::action::{ActionType, Payload, PerformedBy};
 use deed_domain::ports::{ActionHandler, Context, Failure, Task};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The form of its input; unknown members are accepted.
@@ -30,24 +31,25 @@ struct Input {
 impl Input {
     fn read(payload: &Payload) -> Result<Self, Failure> {
         let bad = || Failure::permanent("invalid_input", "The input is not of the type's form.");
-        let input: Value = serde_json::from_str(payload.as_str()).map_err(|_| bad())?;
-        let number = |name| {
-            input
-                .get(name)
-                .map(|value| whole(value).ok_or_else(bad))
-                .transpose()
-        };
+        let wire: Wire = serde_json::from_str(payload.as_str()).map_err(|_| bad())?;
+        let number =
+            |value: Option<Value>| value.map(|value| whole(&value).ok_or_else(bad)).transpose();
         Ok(Self {
-            text: input
-                .get("text")
-                .and_then(Value::as_str)
-                .ok_or_else(bad)?
-                .to_owned(),
-            delay: Duration::from_millis(number("delay_ms")?.unwrap_or(0)),
-            repeat: number("repeat")?.unwrap_or(1),
-            fail_at: number("fail_at")?,
+            text: wire.text,
+            delay: Duration::from_millis(number(wire.delay_ms)?.unwrap_or(0)),
+            repeat: number(wire.repeat)?.unwrap_or(1),
+            fail_at: number(wire.fail_at)?,
         })
     }
+}
+
+/// The members that are of use; others may be as deep and as large as any payload.
+#[derive(Deserialize)]
+struct Wire {
+    text: String,
+    delay_ms: Option<Value>,
+    repeat: Option<Value>,
+    fail_at: Option<Value>,
 }
 
 /// JSON Schema calls `2.0` an integer too.
@@ -126,6 +128,15 @@ mod tests {
         let input = r#"{"text":"hello  wide\tworld", "other": 1}"#;
         let (chunks, answer) = perform(&Echo, input).await;
         assert_eq!(chunks, texts(&["hello", "wide", "world"]));
+        assert_eq!(answer.unwrap().as_str(), input);
+    }
+
+    #[tokio::test]
+    async fn members_that_it_does_not_know_may_be_any_json() {
+        let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let input = format!(r#"{{"text":"a","deep":{deep},"large":1e999}}"#);
+        let (chunks, answer) = perform(&Echo, &input).await;
+        assert_eq!(chunks, texts(&["a"]));
         assert_eq!(answer.unwrap().as_str(), input);
     }
 

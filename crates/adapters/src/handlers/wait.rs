@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deed_domain::action::{ActionType, Payload, PerformedBy};
 use deed_domain::ports::{ActionHandler, Context, Failure, Task};
-use serde_json::Value;
+use serde::Deserialize;
 
 /// The form of its input.
 const SCHEMA: &str = r#"{"type":"object","required":["seconds"],"properties":{"seconds":{"type":"number","minimum":0,"maximum":86400,"description":"How long to wait."}}}"#;
@@ -14,6 +14,12 @@ const SCHEMA: &str = r#"{"type":"object","required":["seconds"],"properties":{"s
 /// of time-outs: an attempt longer than its type allows is ended.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wait;
+
+/// The member that is of use; others may be as deep and as large as any payload.
+#[derive(Deserialize)]
+struct Wire {
+    seconds: f64,
+}
 
 #[async_trait]
 impl ActionHandler for Wait {
@@ -25,10 +31,9 @@ impl ActionHandler for Wait {
     }
 
     async fn perform(&self, task: &Task, context: &Context) -> Result<Payload, Failure> {
-        let duration = serde_json::from_str::<Value>(task.input.as_str())
+        let duration = serde_json::from_str::<Wire>(task.input.as_str())
             .ok()
-            .and_then(|input| input.get("seconds")?.as_f64())
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .and_then(|wire| Duration::try_from_secs_f64(wire.seconds).ok())
             .ok_or_else(|| {
                 Failure::permanent("invalid_input", "The input is not of the type's form.")
             })?;
