@@ -10,6 +10,7 @@
               from this program alone, and tests make it"
 )]
 
+mod answers;
 mod dialect;
 pub(crate) mod operation;
 mod print;
@@ -41,6 +42,7 @@ pub struct DocumentError(String);
 pub fn document() -> Result<String, DocumentError> {
     let found = described_by_apistos()?;
     let mut merged = merge(found, routes::OPERATIONS)?;
+    answers::require_what_is_written(&mut merged)?;
     dialect::to_3_1(&mut merged);
     Ok(print::print(&merged, &routes::PATHS))
 }
