@@ -13,6 +13,7 @@
 mod answers;
 mod dialect;
 pub(crate) mod operation;
+mod parameters;
 mod print;
 
 use actix_web::test::TestRequest;
@@ -43,6 +44,7 @@ pub fn document() -> Result<String, DocumentError> {
     let found = described_by_apistos()?;
     let mut merged = merge(found, routes::OPERATIONS)?;
     answers::require_what_is_written(&mut merged)?;
+    parameters::limit(&mut merged)?;
     dialect::to_3_1(&mut merged);
     Ok(print::print(&merged, &routes::PATHS))
 }
