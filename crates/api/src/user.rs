@@ -1,7 +1,7 @@
 //! Users on the wire.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 
 #[cfg(feature = "openapi")]
@@ -12,7 +12,7 @@ use deed_domain::{
 };
 
 /// Whether an account may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
@@ -20,6 +20,18 @@ pub enum UserStatus {
     Active,
     /// Its keys are refused, and nobody may act for it.
     Disabled,
+}
+
+/// Its name and nothing else: serde's own reading would also take `{"active": null}`.
+impl<'de> Deserialize<'de> for UserStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "active" => Ok(Self::Active),
+            "disabled" => Ok(Self::Disabled),
+            _ => Err(D::Error::unknown_variant(&name, &["active", "disabled"])),
+        }
+    }
 }
 
 /// The body of POST `/users`. It does not print: it holds a password.
@@ -131,7 +143,7 @@ pub struct PatchUser {
 /// Null in a merge patch means "take it away", which these members can't be.
 fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
@@ -227,6 +239,20 @@ mod tests {
             serde_json::from_str(r#"{"email":"a@example.com","name":"A","password":"hunter22"}"#)
                 .unwrap();
         assert!(!format!("{user:?}").contains("hunter22"));
+    }
+
+    #[test]
+    fn a_status_is_a_name() {
+        for status in [UserStatus::Active, UserStatus::Disabled] {
+            let json = serde_json::to_string(&status).unwrap();
+            assert_eq!(serde_json::from_str::<UserStatus>(&json).unwrap(), status);
+        }
+        for wrong in [r#"{"active":null}"#, "\"gone\"", "null", "0"] {
+            assert!(
+                serde_json::from_str::<UserStatus>(wrong).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

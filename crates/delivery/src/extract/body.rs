@@ -13,7 +13,7 @@ use deed_api::limits::Limits;
 use deed_api::{action::CreateAction, api_key::CreateApiKey, user::CreateUser, user::PatchUser};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 use tokio::time::{Instant, timeout_at};
 
@@ -147,7 +147,7 @@ async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
     Ok(bytes.freeze())
 }
 
-/// Reads JSON of the type's shape.
+/// Reads a JSON object of the type's shape.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let malformed = |error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
@@ -155,6 +155,12 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
+    // serde would take a list of the fields' values for a struct.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first != Some(&b'{') {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
+        return Err(Refusal::bad_pointer("#", "must be an object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let inner = error.inner();
@@ -234,14 +240,20 @@ mod tests {
             invalid,
             Some(("#/priority", "invalid value: integer `256`, expected u8")),
         );
-        check(
-            "[]",
-            invalid,
-            Some((
-                "#",
-                "invalid length 0, expected struct CreateAction with 4 elements",
-            )),
-        );
+    }
+
+    #[test]
+    fn a_body_is_an_object() {
+        for body in ["[]", r#" ["a",{},null,1]"#, "null", "1", "\"x\"", "true"] {
+            check::<CreateAction>(
+                body,
+                ErrorCode::ValidationFailed,
+                Some(("#", "must be an object")),
+            );
+        }
+        for body in ["[", "[1,]", "[] x", "nul"] {
+            check::<CreateAction>(body, ErrorCode::MalformedJson, None);
+        }
     }
 
     #[test]

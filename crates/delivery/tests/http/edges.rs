@@ -193,6 +193,30 @@ async fn what_is_not_json_is_malformed() {
     assert_snapshot!(answer.text());
 }
 
+/// serde reads lists as structs and maps as enums; the interface takes neither.
+#[actix_web::test]
+async fn a_body_is_an_object_and_a_status_a_name() {
+    let bodies = [
+        ("/users", r#"["a@example.com","N","12345678"]"#),
+        ("/api-keys", r#"["k",["keys:read"]]"#),
+        ("/actions", r#"["echo",{}]"#),
+        ("/stream", r#"["echo",{}]"#),
+    ];
+    for (path, body) in bodies {
+        let answer = with_root().answer(post(path, body)).await;
+        refused(&answer, 400, "validation_failed");
+        assert_eq!(answer.json()["errors"][0]["message"], "must be an object");
+        assert_eq!(answer.places(), ["#"], "{path}");
+    }
+    let status = patch(
+        &format!("/users/{}", ada()),
+        r#"{"status":{"active":null}}"#,
+    );
+    let answer = with_root().answer(status).await;
+    refused(&answer, 400, "validation_failed");
+    assert_eq!(answer.places(), ["#/status"]);
+}
+
 #[actix_web::test]
 async fn a_shape_error_stands_alone() {
     let answer = with_root()
