@@ -2,6 +2,7 @@
 
 mod cors;
 mod frame;
+mod unread;
 
 pub(crate) use cors::cors;
 pub(crate) use frame::{HeadOnly, frame};

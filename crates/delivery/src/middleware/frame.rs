@@ -13,6 +13,7 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use deed_api::problem::MEDIA_TYPE;
 use futures_util::FutureExt;
 
+use super::unread::Held;
 use crate::app::Api;
 use crate::problem::{Draft, ErrorCode, Refusal};
 use crate::request_id::{self, RequestId};
@@ -58,6 +59,7 @@ where
             method,
             instance,
             started,
+            body: Held::of(&mut request),
         };
         if request
             .uri()
@@ -89,6 +91,7 @@ struct Frame {
     method: Method,
     instance: String,
     started: Instant,
+    body: Option<Held>,
 }
 
 impl Frame {
@@ -116,7 +119,10 @@ impl Frame {
                 response
             };
         decorate(response.headers_mut(), &self.id);
-        response
+        match &self.body {
+            Some(held) => response.map_body(|_, body| held.until_sent(body)),
+            None => response,
+        }
     }
 
     /// Gives a refusal its body, or turns another's error into one of ours. Headers such as `Allow` stay.

@@ -78,6 +78,85 @@ async fn a_body_too_large_is_refused_before_it_is_sent() {
     server.stop(false).await;
 }
 
+/// A chunked body that begins and never ends.
+const ENDLESS: &str = "Transfer-Encoding: chunked\r\n\r\n5\r\nab";
+
+/// The answer to a request whose body never ends; the connection must end all the same.
+async fn answer_to_the_end(api: Api, head: &str) -> String {
+    let (address, server) = serve(api);
+    let request = format!("{head}\r\nHost: x\r\nContent-Type: application/json\r\n{ENDLESS}");
+    let text = read_until(&mut send(address, &request).await, "").await;
+    assert!(text.contains("\r\nconnection: close\r\n"), "{text}");
+    server.stop(false).await;
+    text
+}
+
+#[actix_web::test]
+async fn a_stranger_can_not_hold_a_connection_with_a_body() {
+    let mut fakes = fakes();
+    fakes
+        .authenticator
+        .expect_authenticate()
+        .returning(|_| Ok(None));
+    let text = answer_to_the_end(fakes.into_api(), "POST /users HTTP/1.1\r\nX-API-Key: k").await;
+    assert!(text.starts_with("HTTP/1.1 401"), "{text}");
+}
+
+#[actix_web::test]
+async fn nor_where_no_body_is_asked_for() {
+    let text = answer_to_the_end(fakes().into_api(), "GET /livez HTTP/1.1").await;
+    assert!(
+        text.starts_with("HTTP/1.1 200") && text.ends_with(r#"{"status":"ok"}"#),
+        "{text}"
+    );
+    let text = answer_to_the_end(fakes().into_api(), "OPTIONS /users HTTP/1.1").await;
+    assert!(text.starts_with("HTTP/1.1 204"), "{text}");
+    let text = answer_to_the_end(fakes().into_api(), "GET /nothing HTTP/1.1").await;
+    assert!(text.starts_with("HTTP/1.1 404"), "{text}");
+}
+
+/// Who goes on sending after the refusal is read for a moment, so that the refusal arrives, but not for ever.
+#[actix_web::test]
+async fn a_body_too_large_ends_its_connection() {
+    let (address, server) = serve(with_root().into_api());
+    let head = "POST /users HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut reader, mut writer) = send(address, head).await.into_split();
+    let endless = actix_web::rt::spawn(async move {
+        let chunk = format!("1000\r\n{}\r\n", "x".repeat(0x1000));
+        while writer.write_all(chunk.as_bytes()).await.is_ok() {}
+    });
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    // The end may be a reset: there are bytes that nobody has read.
+    while let Ok(length @ 1..) = timeout(SOON, reader.read(&mut buffer)).await.unwrap() {
+        text.extend_from_slice(&buffer[..length]);
+    }
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        text.starts_with("HTTP/1.1 413") && text.contains("\r\nconnection: close\r\n"),
+        "{text}"
+    );
+    timeout(SOON, endless).await.unwrap().unwrap();
+    server.stop(false).await;
+}
+
+/// A body that was sent whole leaves its connection open.
+#[actix_web::test]
+async fn a_body_that_ends_does_not_end_its_connection() {
+    let (address, server) = serve(with_root().into_api());
+    let head =
+        "POST /users HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\nContent-Type: application/json\r\n";
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+    let mut stream = send(address, &chunked).await;
+    let text = read_until(&mut stream, "\"validation_failed\"").await;
+    assert!(!text.contains("connection: close"), "{text}");
+    let get = "GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(get.as_bytes()).await.unwrap();
+    let text = read_until(&mut stream, "").await;
+    assert!(text.ends_with(r#"{"status":"ok"}"#), "{text}");
+    server.stop(false).await;
+}
+
 #[actix_web::test]
 async fn a_panic_in_a_handler_is_answered() {
     let mut fakes = with_scopes(&["actions:read"]);
