@@ -145,7 +145,7 @@ impl Shared {
         if let Some(object) = described.as_object_mut() {
             object.remove("deprecated");
         }
-        let access = secure(described);
+        let access = secure(described)?;
         let found = described["responses"]["200"]["content"]["application/json"]["schema"].take();
         let mut responses = Map::new();
         for success in operation.success {
@@ -220,12 +220,13 @@ enum Access {
 }
 
 /// Expands the one requirement that apistos knows (`deed:users:read`) into the two ways to send a key. The scope stands
-/// in `x-scope`: only OAuth has scopes in a requirement. An operation without one is marked `x-public`.
-fn secure(described: &mut Value) -> Access {
+/// in `x-scope`: only OAuth has scopes in a requirement. An operation without one is marked `x-public`. A key is never
+/// optional: that a server may be told to register strangers is a thing of its operator, and the document is the same
+/// for all.
+fn secure(described: &mut Value) -> Result<Access, DocumentError> {
     let found = described["security"].take();
     let mut access = Access::Public;
     let mut requirements = Vec::new();
-    let mut optional = false;
     for requirement in found
         .as_array()
         .into_iter()
@@ -237,8 +238,7 @@ fn secure(described: &mut Value) -> Access {
             .next()
             .and_then(|name| name.strip_prefix(SCHEME_PREFIX))
         else {
-            optional = true;
-            continue;
+            return Err(failed(format!("an unknown requirement: {requirement:?}")));
         };
         if need == ANY_KEY {
             access = Access::AnyKey;
@@ -249,14 +249,11 @@ fn secure(described: &mut Value) -> Access {
         requirements.push(json!({ "ApiKey": [] }));
         requirements.push(json!({ "Bearer": [] }));
     }
-    if optional {
-        requirements.push(json!({}));
-    }
     if access == Access::Public {
         described["x-public"] = json!(true);
     }
     described["security"] = Value::Array(requirements);
-    access
+    Ok(access)
 }
 
 /// The errors of an operation, by status: its own, and those that come with what it takes.
@@ -310,7 +307,9 @@ fn errors(operation: &Operation, described: &Value, access: Access) -> Vec<(u16,
 fn problem_response(codes: &[ErrorCode]) -> Value {
     let mut examples = Map::new();
     let mut headers = Map::new();
-    headers.insert("X-Request-Id".to_owned(), header_reference("X-Request-Id"));
+    for name in ON_EVERY_ANSWER {
+        headers.insert(name.to_owned(), header_reference(name));
+    }
     for code in codes {
         let entry = code.entry();
         for (name, _) in entry.headers() {
@@ -348,6 +347,9 @@ fn problem_response(codes: &[ErrorCode]) -> Value {
     })
 }
 
+/// The headers of every answer.
+const ON_EVERY_ANSWER: [&str; 2] = ["X-Request-Id", "Cache-Control"];
+
 /// Every header of an answer that the document names.
 const HEADERS: [(&str, &str); 10] = [
     (
@@ -367,7 +369,10 @@ const HEADERS: [(&str, &str); 10] = [
         "`true` when the same request was served before.",
     ),
     ("WWW-Authenticate", "How to authenticate."),
-    ("Cache-Control", "Whether the answer may be kept."),
+    (
+        "Cache-Control",
+        "Whether the answer may be kept: `no-store` on all that a key is needed for.",
+    ),
     (
         "X-Accel-Buffering",
         "`no`: proxies are to pass the stream on at once.",
@@ -380,7 +385,7 @@ fn header_reference(name: &str) -> Value {
 
 fn answer(operation: &str, success: &Success, found: &Value) -> Result<Value, DocumentError> {
     let mut answer = json!({ "description": success.description });
-    let names = std::iter::once(&"X-Request-Id").chain(success.headers);
+    let names = ON_EVERY_ANSWER.iter().chain(success.headers);
     answer["headers"] = names
         .map(|name| ((*name).to_owned(), header_reference(name)))
         .collect::<Map<_, _>>()

@@ -73,7 +73,7 @@ impl Tag {
 pub(crate) struct Success {
     pub(crate) status: u16,
     pub(crate) description: &'static str,
-    /// Names from the table of headers; `X-Request-Id` is on every answer.
+    /// Names from the table of headers, beyond those of every answer.
     pub(crate) headers: &'static [&'static str],
     pub(crate) content: Content,
     pub(crate) example: Example,

@@ -122,6 +122,53 @@ fn every_operation_names_who_may_call_it() {
     }
 }
 
+/// One document serves every deployment: it asks for the key that a server wants unless its operator has opened
+/// registration. An empty requirement would tell clients that a key is optional.
+#[test]
+fn no_key_is_optional() {
+    for (_, _, operation) in operations(&document()) {
+        for requirement in operation["security"].as_array().unwrap() {
+            let schemes: Vec<&String> = requirement.as_object().unwrap().keys().collect();
+            assert!(
+                schemes == ["ApiKey"] || schemes == ["Bearer"],
+                "{}: {schemes:?}",
+                operation["operationId"]
+            );
+        }
+    }
+}
+
+/// Each answer says whether it may be kept, refusals too, and the document says that it does.
+#[actix_web::test]
+async fn every_answer_says_whether_it_may_be_kept() {
+    let document = document();
+    for (path, method, operation) in operations(&document) {
+        let id = &operation["operationId"];
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = match response["$ref"].as_str() {
+                Some(name) => document.pointer(name.trim_start_matches('#')).unwrap(),
+                None => response,
+            };
+            assert!(
+                response["headers"]["Cache-Control"].is_object(),
+                "{id} {status}"
+            );
+        }
+        let path = path
+            .replace("{id}", &action_id(1).to_string())
+            .replace("{name}", "echo")
+            .replace("{code}", "not_found");
+        let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
+        let request = TestRequest::default().method(method).uri(&path);
+        let answer = fakes().answer(request).await;
+        let kept = answer.header("cache-control");
+        assert!(kept.is_some(), "{id}");
+        if operation["x-public"] != true {
+            assert_eq!(kept, Some("no-store"), "{id}");
+        }
+    }
+}
+
 /// Every operation that isn't public refuses strangers, whatever else they send.
 #[actix_web::test]
 async fn strangers_are_refused_everywhere() {
