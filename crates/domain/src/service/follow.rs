@@ -340,7 +340,10 @@ mod tests {
             {
                 Followed::AtEnd => Ok(None),
                 Followed::Events(events) => {
-                    Ok(Some(events.map(|event| event.seq.get()).collect().await))
+                    let all = events.map(|event| event.seq.get()).collect();
+                    // A stream that waits for ever has to fail its test, too.
+                    let all = tokio::time::timeout(Duration::from_secs(10), all).await;
+                    Ok(Some(all.expect("the stream ends")))
                 }
             }
         }
