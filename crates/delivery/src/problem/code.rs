@@ -83,7 +83,7 @@ errors! {
     ValidationFailed = BAD_REQUEST "validation_failed" "Invalid request"
         "The request is not valid."
         means "A field, parameter or header is missing, unknown, of the wrong type, or out of its limits. `errors` names each place: `pointer` into the body, `parameter` of the query or path, or `header`."
-        so "Correct what `errors` lists. All broken limits are listed together; an error of shape (type, missing or unknown field) stands alone.";
+        so "Correct what `errors` lists. An error of shape (type, missing or unknown field) stands alone. All limits that the body alone can tell are listed together; those that need the clock, the action type's schema or the database come after them: an action's `run_at` and `input`, a key's `expires_at`.";
     InvalidCursor = BAD_REQUEST "invalid_cursor" "Invalid cursor"
         "The cursor does not fit this list."
         means "A list's `cursor` was changed, or belongs to another list, other filters or another caller; or the cursor of a stream is no decimal number between 0 and the last stored sequence."

@@ -171,6 +171,25 @@ async fn a_drain_ends_the_wait() {
     assert_eq!(answer.unwrap().status, 202);
 }
 
+/// The order that `validation_failed`'s page promises: nobody is asked for a type, nor the clock, while the body alone
+/// is wrong.
+#[actix_web::test]
+async fn what_the_body_alone_can_tell_comes_together_and_first() {
+    let body = r#"{"type":"Ä","input":{},"run_at":"2029-01-01T00:00:00Z","priority":10}"#;
+    let answer = with_scopes(&["actions:write"])
+        .answer(post("/actions", body))
+        .await;
+    refused(&answer, 400, "validation_failed");
+    assert_eq!(answer.places(), ["#/priority", "#/type"]);
+
+    let body = r#"{"name":"","scopes":["x"],"expires_at":"2020-01-01T00:00:00Z"}"#;
+    let answer = with_scopes(&["keys:write"])
+        .answer(post("/api-keys", body))
+        .await;
+    refused(&answer, 400, "validation_failed");
+    assert_eq!(answer.places(), ["#/name", "#/scopes/0"]);
+}
+
 #[actix_web::test]
 async fn a_draining_replica_takes_no_new_actions() {
     for path in ["/actions", "/stream"] {
