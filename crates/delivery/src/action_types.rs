@@ -11,7 +11,7 @@ use crate::answer::Answer;
 use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::CanReadActions;
-use crate::extract::{Caller, PathName, Query};
+use crate::extract::{Caller, NoQuery, PathName, Query};
 use crate::json::raw;
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
@@ -92,6 +92,7 @@ pub(crate) const FIND: Operation = Operation {
 #[api_operation(operation_id = "getActionType")]
 pub(crate) async fn find(
     caller: Caller<CanReadActions>,
+    _: NoQuery,
     name: PathName,
     api: Api,
 ) -> Result<Answer<ActionTypeBody>, Refusal> {

@@ -18,7 +18,7 @@ use crate::answer::{Answer, PREFERENCE_APPLIED};
 use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::{CanReadActions, CanSubmit};
-use crate::extract::{Caller, Idempotent, PathId, Prefer, Query, Valid};
+use crate::extract::{Caller, Idempotent, NoQuery, PathId, Prefer, Query, Valid};
 use crate::json::raw;
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
@@ -93,6 +93,7 @@ pub(crate) const CREATE: Operation = Operation {
 #[api_operation(operation_id = "createAction")]
 pub(crate) async fn create(
     caller: Caller<CanSubmit>,
+    _: NoQuery,
     key: Idempotent,
     prefer: Prefer,
     body: Valid<CreateAction>,
@@ -302,6 +303,7 @@ pub(crate) const FIND: Operation = Operation {
 #[api_operation(operation_id = "getAction")]
 pub(crate) async fn find(
     caller: Caller<CanReadActions>,
+    _: NoQuery,
     id: PathId<ActionId>,
     api: Api,
 ) -> Result<Answer<ActionBody>, Refusal> {
@@ -343,6 +345,7 @@ pub(crate) const CANCEL: Operation = Operation {
 #[api_operation(operation_id = "cancelAction")]
 pub(crate) async fn cancel(
     caller: Caller<CanSubmit>,
+    _: NoQuery,
     id: PathId<ActionId>,
     api: Api,
 ) -> Result<Answer<ActionBody>, Refusal> {

@@ -14,7 +14,7 @@ use crate::answer::{Answer, Nothing};
 use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::{AnyKey, CanReadKeys, CanWriteKeys};
-use crate::extract::{Caller, PathId, Query, Valid};
+use crate::extract::{Caller, NoQuery, PathId, Query, Valid};
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
@@ -58,6 +58,7 @@ pub(crate) const CREATE: Operation = Operation {
 #[api_operation(operation_id = "createApiKey")]
 pub(crate) async fn create(
     caller: Caller<CanWriteKeys>,
+    _: NoQuery,
     body: Valid<CreateApiKey>,
     api: Api,
 ) -> Result<Answer<IssuedApiKeyBody>, Refusal> {
@@ -172,6 +173,7 @@ pub(crate) const CURRENT: Operation = Operation {
 #[api_operation(operation_id = "getCurrentApiKey")]
 pub(crate) async fn current(
     caller: Caller<AnyKey>,
+    _: NoQuery,
     api: Api,
 ) -> Result<Answer<ApiKeyBody>, Refusal> {
     let caller = caller.caller;
@@ -201,6 +203,7 @@ pub(crate) const FIND: Operation = Operation {
 #[api_operation(operation_id = "getApiKey")]
 pub(crate) async fn find(
     caller: Caller<CanReadKeys>,
+    _: NoQuery,
     id: PathId<ApiKeyId>,
     api: Api,
 ) -> Result<Answer<ApiKeyBody>, Refusal> {
@@ -231,6 +234,7 @@ pub(crate) const REVOKE: Operation = Operation {
 #[api_operation(operation_id = "revokeApiKey")]
 pub(crate) async fn revoke(
     caller: Caller<CanWriteKeys>,
+    _: NoQuery,
     id: PathId<ApiKeyId>,
     api: Api,
 ) -> Result<Answer<Nothing>, Refusal> {

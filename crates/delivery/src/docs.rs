@@ -9,7 +9,7 @@ use apistos::api_operation;
 use sha2::{Digest, Sha256};
 
 use crate::app::Api;
-use crate::extract::PathName;
+use crate::extract::{NoQuery, PathName};
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal, page_html};
 
@@ -95,13 +95,17 @@ pub(crate) const OPENAPI: Operation = Operation {
             links: &[],
         },
     ],
-    errors: &[],
+    errors: &[ErrorCode::ValidationFailed],
     request_example: None,
 };
 
 /// GET `/openapi.json`.
 #[api_operation(operation_id = "getOpenApi")]
-pub(crate) async fn openapi(api: Api, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn openapi(
+    _: NoQuery,
+    api: Api,
+    request: HttpRequest,
+) -> Result<HttpResponse, Refusal> {
     let document = api.document();
     let known = request
         .headers()
@@ -173,7 +177,7 @@ pub(crate) const PROBLEM: Operation = Operation {
 
 /// GET `/problems/{code}`.
 #[api_operation(operation_id = "getProblemPage")]
-pub(crate) async fn problem(code: PathName) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn problem(_: NoQuery, code: PathName) -> Result<HttpResponse, Refusal> {
     let code = ErrorCode::named(code.as_str()).ok_or_else(|| Refusal::new(ErrorCode::NotFound))?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'"))

@@ -15,4 +15,4 @@ pub(crate) use body::Valid;
 pub(crate) use caller::{Caller, Registrar};
 pub(crate) use headers::{AcceptHeader, HeadRequest, Idempotent, LastEventId, Prefer};
 pub(crate) use path::{PathId, PathName};
-pub(crate) use query::Query;
+pub(crate) use query::{NoQuery, Query};

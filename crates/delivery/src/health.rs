@@ -8,6 +8,7 @@ use deed_api::health::HealthBody;
 
 use crate::answer::Answer;
 use crate::app::Api;
+use crate::extract::NoQuery;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
@@ -43,13 +44,13 @@ pub(crate) const LIVEZ: Operation = Operation {
         example: Example::Json(r#"{"status":"ok"}"#),
         links: &[],
     }],
-    errors: &[],
+    errors: &[ErrorCode::ValidationFailed],
     request_example: None,
 };
 
 /// GET `/livez`.
 #[api_operation(operation_id = "getLivez")]
-pub(crate) async fn livez() -> Result<Answer<HealthBody>, Refusal> {
+pub(crate) async fn livez(_: NoQuery) -> Result<Answer<HealthBody>, Refusal> {
     Ok(Answer::ok(HealthBody {
         status: "ok".to_owned(),
         checks: Vec::new(),
@@ -70,13 +71,13 @@ pub(crate) const READYZ: Operation = Operation {
         example: Example::Json(r#"{"status":"ok","checks":["draining","database"]}"#),
         links: &[],
     }],
-    errors: &[ErrorCode::Unavailable],
+    errors: &[ErrorCode::ValidationFailed, ErrorCode::Unavailable],
     request_example: None,
 };
 
 /// GET `/readyz`.
 #[api_operation(operation_id = "getReadyz")]
-pub(crate) async fn readyz(api: Api) -> Result<Answer<HealthBody>, Refusal> {
+pub(crate) async fn readyz(_: NoQuery, api: Api) -> Result<Answer<HealthBody>, Refusal> {
     let draining = api
         .is_draining()
         .then(|| "the server is shutting down".to_owned());

@@ -25,7 +25,7 @@ use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::{CanReadActions, CanSubmit};
 use crate::extract::{
-    AcceptHeader, Caller, HeadRequest, Idempotent, LastEventId, PathId, Query, Valid,
+    AcceptHeader, Caller, HeadRequest, Idempotent, LastEventId, NoQuery, PathId, Query, Valid,
 };
 use crate::json::raw;
 use crate::list::List;
@@ -81,6 +81,7 @@ pub(crate) const CREATE: Operation = Operation {
 #[api_operation(operation_id = "createStream")]
 pub(crate) async fn create(
     caller: Caller<CanSubmit>,
+    _: NoQuery,
     key: Idempotent,
     body: Valid<CreateAction>,
     api: Api,

@@ -16,7 +16,7 @@ use crate::answer::Answer;
 use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::{AnyKey, CanReadUsers, CanReadUsersOrIsMe, CanWriteUsers};
-use crate::extract::{Caller, Idempotent, PathId, Query, Registrar, Valid};
+use crate::extract::{Caller, Idempotent, NoQuery, PathId, Query, Registrar, Valid};
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
@@ -68,6 +68,7 @@ pub(crate) const CREATE: Operation = Operation {
 #[api_operation(operation_id = "createUser")]
 pub(crate) async fn create(
     registrar: Registrar,
+    _: NoQuery,
     key: Idempotent,
     body: Valid<CreateUser>,
     api: Api,
@@ -199,7 +200,11 @@ pub(crate) const ME: Operation = Operation {
 
 /// GET `/users/me`.
 #[api_operation(operation_id = "getMe")]
-pub(crate) async fn me(caller: Caller<AnyKey>, api: Api) -> Result<Answer<MeBody>, Refusal> {
+pub(crate) async fn me(
+    caller: Caller<AnyKey>,
+    _: NoQuery,
+    api: Api,
+) -> Result<Answer<MeBody>, Refusal> {
     let caller = caller.caller;
     let scopes = caller.scopes().iter().map(ToString::to_string).collect();
     let read = api.services().read_users.clone();
@@ -231,6 +236,7 @@ pub(crate) const FIND: Operation = Operation {
 #[api_operation(operation_id = "getUser")]
 pub(crate) async fn find(
     caller: Caller<CanReadUsersOrIsMe>,
+    _: NoQuery,
     id: PathId<UserId>,
     api: Api,
 ) -> Result<Answer<UserBody>, Refusal> {
@@ -266,6 +272,7 @@ pub(crate) const CHANGE: Operation = Operation {
 #[api_operation(operation_id = "updateUser")]
 pub(crate) async fn change(
     caller: Caller<CanWriteUsers>,
+    _: NoQuery,
     id: PathId<UserId>,
     body: Valid<PatchUser>,
     api: Api,

@@ -5,7 +5,8 @@ use actix_web::{FromRequest, HttpRequest};
 use apistos::ApiComponent;
 use apistos::paths::{Parameter, RequestBody};
 use apistos::reference_or::ReferenceOr;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{FutureExt, LocalBoxFuture};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::{self, Part};
@@ -25,6 +26,33 @@ where
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let query = request.query_string().to_owned();
         gate::after(request, async move { parse(&query).map(Self) })
+    }
+}
+
+/// For an operation without parameters in its query: it must have none.
+pub(crate) struct NoQuery;
+
+#[derive(Deserialize, garde::Validate)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl FromRequest for NoQuery {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let nothing = Query::<Nothing>::from_request(request, payload);
+        async move { nothing.await.map(|_| Self) }.boxed_local()
+    }
+}
+
+impl ApiComponent for NoQuery {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        Vec::new()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        None
     }
 }
 

@@ -14,6 +14,7 @@ mod document;
 mod edges;
 mod limits;
 mod log;
+mod queries;
 mod streams;
 mod support;
 mod users;
