@@ -31,10 +31,10 @@ pub(super) fn require_what_is_written(document: &mut Value) -> Result<(), Docume
         }
     }
     for name in names {
-        let left_out = LEFT_OUT
+        let left_out: &[&str] = LEFT_OUT
             .iter()
             .find(|(known, _)| *known == name)
-            .map_or(&[] as &[&str], |(_, members)| members);
+            .map_or(&[], |(_, members)| members);
         let schema = &mut document["components"]["schemas"][&name];
         let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
             continue;
