@@ -92,7 +92,7 @@ impl FromRequest for AcceptHeader {
     }
 }
 
-/// `Last-Event-ID` as it was sent; what it must be, the stream knows. An empty one is as good as none.
+/// `Last-Event-ID` as it was sent, at most once; what it must be, the stream knows.
 #[derive(Debug)]
 pub(crate) struct LastEventId(pub(crate) Option<String>);
 
@@ -103,10 +103,12 @@ impl FromRequest for LastEventId {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let values = lines(request, LAST_EVENT_ID);
         gate::after(request, async move {
-            let text = values
-                .first()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            Ok(Self(text.filter(|text| !text.is_empty())))
+            let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+            match values.as_slice() {
+                [] => Ok(Self(None)),
+                [value] => Ok(Self(Some(text(value)))),
+                _ => Err(Refusal::bad_header(LAST_EVENT_ID, "must be sent once")),
+            }
         })
     }
 }

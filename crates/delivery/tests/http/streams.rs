@@ -72,6 +72,21 @@ async fn a_position_that_is_not_stored_is_refused() {
     }
 }
 
+/// An empty position is no position, wherever it stands; and of two, nobody can say which one is meant.
+#[actix_web::test]
+async fn a_position_is_sent_once_and_whole() {
+    let empty = get(&events("")).insert_header(("Last-Event-ID", ""));
+    refused(&with_log().answer(empty).await, 400, "invalid_cursor");
+    let empty = get(&events("?last_event_id="));
+    refused(&with_log().answer(empty).await, 400, "invalid_cursor");
+    let twice = get(&events(""))
+        .append_header(("Last-Event-ID", "3"))
+        .append_header(("Last-Event-ID", "4"));
+    let answer = with_log().answer(twice).await;
+    refused(&answer, 400, "validation_failed");
+    assert_eq!(answer.places(), ["Last-Event-ID"]);
+}
+
 #[actix_web::test]
 async fn a_page_of_the_log_and_the_next() {
     let api = with_log().into_api();
