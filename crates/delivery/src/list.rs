@@ -2,6 +2,7 @@
 
 use actix_web::http::header;
 use deed_api::page::Page;
+use deed_api::problem::Fault;
 use deed_domain::page::{Limit, PageRequest};
 use serde::Serialize;
 
@@ -43,9 +44,12 @@ impl List<'_> {
         position: impl Fn(&str) -> Option<K>,
     ) -> Result<K, Refusal> {
         let opened = api.key().open_cursor(&self.name, cursor);
-        opened
-            .and_then(|text| position(&text))
-            .ok_or_else(|| Refusal::new(ErrorCode::InvalidCursor))
+        opened.and_then(|text| position(&text)).ok_or_else(|| {
+            Refusal::new(ErrorCode::InvalidCursor).faults(vec![Fault::in_parameter(
+                "cursor",
+                "must be a next_cursor of this list, with the same filters",
+            )])
+        })
     }
 
     /// The answer, with `Link` to the next page if there is one. `query` is the request's, `with` puts a cursor in it.

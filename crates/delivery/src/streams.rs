@@ -13,6 +13,7 @@ use bytes::Bytes;
 use deed_api::action::CreateAction;
 use deed_api::event::{EventBody, EventQuery};
 use deed_api::page::Page;
+use deed_api::problem::Fault;
 use deed_domain::action::{Event, Sequence};
 use deed_domain::id::ActionId;
 use deed_domain::service::Followed;
@@ -25,7 +26,8 @@ use crate::app::Api;
 use crate::cursor::ListName;
 use crate::extract::caller::{CanReadActions, CanSubmit};
 use crate::extract::{
-    AcceptHeader, Caller, HeadRequest, Idempotent, LastEventId, NoQuery, PathId, Query, Valid,
+    AcceptHeader, Caller, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, NoQuery, PathId,
+    Query, Valid,
 };
 use crate::json::raw;
 use crate::list::List;
@@ -166,19 +168,36 @@ pub(crate) async fn events(
     match accept.0 {
         Representation::Json => page(&api, caller, id, query).await.map(EventsAnswer::Page),
         Representation::EventStream => {
-            let after = match last.0.or(query.last_event_id) {
-                Some(text) => {
-                    sequence(&text).ok_or_else(|| Refusal::new(ErrorCode::InvalidCursor))?
-                }
+            let (text, refusal) = match (last.0, query.last_event_id) {
+                (Some(text), _) => (Some(text), bad_position(Fault::in_header, LAST_EVENT_ID)),
+                (None, text) => (text, bad_position(Fault::in_parameter, "last_event_id")),
+            };
+            let after = match text.as_deref().map(sequence) {
+                Some(Some(after)) => after,
+                Some(None) => return Err(refusal),
                 None => Sequence::START,
             };
             let follow = api.services().follow.clone();
             let followed = api
                 .run(async move { follow.run(&caller, id, after).await })
-                .await?;
+                .await
+                .map_err(|error| match error.code() {
+                    ErrorCode::InvalidCursor => refusal,
+                    _ => error,
+                })?;
             Ok(EventsAnswer::Stream(respond(&api, followed, head)))
         }
     }
+}
+
+/// The refusal of a stream's position, with the place where it stands.
+fn bad_position(fault: fn(&'static str, &'static str) -> Fault, place: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::InvalidCursor)
+        .message("The position does not fit this stream.")
+        .faults(vec![fault(
+            place,
+            "must be a number from 0 to the last sequence",
+        )])
 }
 
 /// A decimal number: digits alone, no sign.

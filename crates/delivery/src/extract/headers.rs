@@ -18,7 +18,7 @@ use crate::prefer::Preferences;
 use crate::problem::{ErrorCode, Refusal};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-const LAST_EVENT_ID: &str = "Last-Event-ID";
+pub(crate) const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 /// `Idempotency-Key`, if it was sent.
 #[derive(Debug)]

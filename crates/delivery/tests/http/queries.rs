@@ -53,6 +53,25 @@ async fn the_key_comes_before_the_query() {
     );
 }
 
+/// What is wrong with a cursor is told where it stands.
+#[actix_web::test]
+async fn a_foreign_cursor_is_named() {
+    for path in [
+        "/users",
+        "/api-keys",
+        "/actions",
+        "/action-types",
+        &format!("/actions/{}/events", action_id(1)),
+    ] {
+        let request =
+            get(&format!("{path}?cursor=abc")).insert_header(("Accept", "application/json"));
+        let answer = with_root().answer(request).await;
+        refused(&answer, 400, "invalid_cursor");
+        assert_eq!(answer.places(), ["cursor"], "{path}");
+        assert!(answer.json()["errors"][0]["parameter"].is_string());
+    }
+}
+
 #[actix_web::test]
 async fn an_empty_query_is_none() {
     assert_eq!(fakes().answer(get("/livez?")).await.status, 200);

@@ -8,6 +8,7 @@ use actix_web::test::{TestRequest, init_service};
 use deed_delivery::app;
 use deed_domain::ports::Submitted;
 use insta::assert_snapshot;
+use serde_json::json;
 
 use crate::support::*;
 
@@ -64,11 +65,19 @@ async fn the_end_is_answered_204() {
 
 #[actix_web::test]
 async fn a_position_that_is_not_stored_is_refused() {
-    for position in ["6", "-1", "x", "1.5", "99999999999", "0x1"] {
-        let answer = with_log()
-            .answer(get(&events("")).insert_header(("Last-Event-ID", position)))
-            .await;
+    let check = async |request: TestRequest, place: &str, name: &str| {
+        let answer = with_log().answer(request).await;
         refused(&answer, 400, "invalid_cursor");
+        let body = answer.json();
+        assert_eq!(body["message"], "The position does not fit this stream.");
+        let said = "must be a number from 0 to the last sequence";
+        assert_eq!(body["errors"], json!([{ place: name, "message": said }]));
+    };
+    for position in ["6", "-1", "x", "1.5", "99999999999", "0x1"] {
+        let request = get(&events("")).insert_header(("Last-Event-ID", position));
+        check(request, "header", "Last-Event-ID").await;
+        let request = get(&events(&format!("?last_event_id={position}")));
+        check(request, "parameter", "last_event_id").await;
     }
 }
 
