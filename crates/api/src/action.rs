@@ -45,7 +45,7 @@ pub struct CreateAction {
     pub run_at: Option<DateTime<Utc>>,
     /// 0 is performed first, 9 last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(max = Priority::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::priority))))]
     #[cfg_attr(feature = "openapi", schemars(range(min = 0, max = "Priority::MAX")))]
     pub priority: Option<u8>,
 }
@@ -200,7 +200,7 @@ pub struct ActionQuery {
     pub created_before: Option<DateTime<Utc>>,
     /// How many items a page holds at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::page_limit))))]
     #[cfg_attr(
         feature = "openapi",
         schemars(range(min = "Limit::MIN", max = "Limit::MAX"))

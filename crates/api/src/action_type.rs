@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 #[cfg(feature = "openapi")]
+use crate::limits;
+#[cfg(feature = "openapi")]
 use deed_domain::page::Limit;
 
 /// Who performs the actions of a type.
@@ -63,7 +65,7 @@ pub struct ActionTypeBody {
 pub struct ActionTypeQuery {
     /// How many items a page holds at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::page_limit))))]
     #[cfg_attr(
         feature = "openapi",
         schemars(range(min = "Limit::MIN", max = "Limit::MAX"))

@@ -27,7 +27,7 @@ pub struct CreateApiKey {
     /// What it permits: a subset of the caller's own scopes.
     #[cfg_attr(
         feature = "openapi",
-        garde(length(min = 1, max = ScopeSet::MAX), inner(custom(limits::scope))),
+        garde(custom(limits::scope_count), inner(custom(limits::scope))),
         schemars(length(min = 1, max = "ScopeSet::MAX"))
     )]
     pub scopes: Vec<String>,
@@ -98,7 +98,7 @@ impl std::fmt::Debug for IssuedApiKeyBody {
 pub struct ApiKeyQuery {
     /// How many items a page holds at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::page_limit))))]
     #[cfg_attr(
         feature = "openapi",
         schemars(range(min = "Limit::MIN", max = "Limit::MAX"))

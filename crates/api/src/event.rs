@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 #[cfg(feature = "openapi")]
+use crate::limits;
+#[cfg(feature = "openapi")]
 use deed_domain::page::Limit;
 
 /// One entry of an action's log.
@@ -40,7 +42,7 @@ pub struct EventQuery {
     pub last_event_id: Option<String>,
     /// For a JSON page: how many items it holds at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::page_limit))))]
     #[cfg_attr(
         feature = "openapi",
         schemars(range(min = "Limit::MIN", max = "Limit::MAX"))

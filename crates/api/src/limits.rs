@@ -1,10 +1,11 @@
 //! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
 
-use deed_domain::action::{ActionTypeName, Payload};
+use deed_domain::action::{ActionTypeName, Payload, Priority};
 use deed_domain::api_key::KeyName;
 use deed_domain::email::Email;
+use deed_domain::page::Limit;
 use deed_domain::password::{Password, PasswordPolicy};
-use deed_domain::scope::Scope;
+use deed_domain::scope::{Scope, ScopeSet};
 use deed_domain::user::{DisplayName, ExternalId};
 use serde_json::value::RawValue;
 
@@ -56,4 +57,24 @@ pub(crate) fn action_type_name<C>(text: &str, _: &C) -> garde::Result {
 
 pub(crate) fn payload<C>(json: &RawValue, _: &C) -> garde::Result {
     Payload::parse(json.get()).map(drop).map_err(told)
+}
+
+pub(crate) fn priority<C>(priority: &u8, _: &C) -> garde::Result {
+    Priority::new(*priority)
+        .map(drop)
+        .ok_or_else(|| told(format!("must be between 0 and {}", Priority::MAX)))
+}
+
+pub(crate) fn scope_count<C>(scopes: &[String], _: &C) -> garde::Result {
+    if (1..=ScopeSet::MAX).contains(&scopes.len()) {
+        return Ok(());
+    }
+    Err(told(format!(
+        "must have between 1 and {} entries",
+        ScopeSet::MAX
+    )))
+}
+
+pub(crate) fn page_limit<C>(limit: &u16, _: &C) -> garde::Result {
+    Limit::new(*limit).map(drop).map_err(told)
 }

@@ -217,7 +217,7 @@ pub struct UserQuery {
     pub status: Option<UserStatus>,
     /// How many items a page holds at the most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", garde(inner(range(min = Limit::MIN, max = Limit::MAX))))]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::page_limit))))]
     #[cfg_attr(
         feature = "openapi",
         schemars(range(min = "Limit::MIN", max = "Limit::MAX"))

@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Fewer characters than allowed.
-    #[error("must have at least {0} character(s)")]
+    #[error("must have at least {}", characters(*.0))]
     TooShort(usize),
     /// More characters than allowed.
-    #[error("must have at most {0} characters")]
+    #[error("must have at most {}", characters(*.0))]
     TooLong(usize),
     /// A control character, NUL among them: PostgreSQL can't keep NUL, and the others deceive readers of logs.
     #[error("must not contain control characters")]
@@ -20,6 +20,13 @@ pub enum TextError {
     /// Not of the form that is asked for.
     #[error("{0}")]
     Form(&'static str),
+}
+
+fn characters(count: usize) -> String {
+    match count {
+        1 => "1 character".to_owned(),
+        _ => format!("{count} characters"),
+    }
 }
 
 /// Checks a one-line text: its length in characters (Unicode scalar values), no control characters, not blank.
@@ -97,6 +104,15 @@ mod tests {
         check("é", Ok(()));
         check("日本語", Ok(()));
         check("日本語だ", Err(TextError::TooLong(3)));
+    }
+
+    #[test]
+    fn one_character_is_singular() {
+        let check = |error: TextError, said: &str| assert_eq!(error.to_string(), said);
+        check(TextError::TooShort(1), "must have at least 1 character");
+        check(TextError::TooShort(8), "must have at least 8 characters");
+        check(TextError::TooLong(1), "must have at most 1 character");
+        check(TextError::TooLong(100), "must have at most 100 characters");
     }
 
     #[test]

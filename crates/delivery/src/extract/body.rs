@@ -111,7 +111,12 @@ fn check_media_type(request: &HttpRequest, taken: &[&str]) -> Result<(), Refusal
         .iter()
         .any(|taken| taken.eq_ignore_ascii_case(media_type));
     if coded || !known {
-        return Err(Refusal::new(ErrorCode::UnsupportedMediaType));
+        return Err(
+            Refusal::new(ErrorCode::UnsupportedMediaType).message(format!(
+                "This operation takes {}, not compressed.",
+                taken.join(" or ")
+            )),
+        );
     }
     Ok(())
 }
@@ -155,8 +160,11 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    // serde would take a list of the fields' values for a struct.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first.is_none() {
+        return Err(Refusal::new(ErrorCode::MalformedJson).message("A JSON body is required."));
+    }
+    // serde would take a list of the fields' values for a struct.
     if first != Some(&b'{') {
         serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
         return Err(Refusal::bad_pointer("#", "must be an object"));
@@ -233,12 +241,12 @@ mod tests {
         check(
             r#"{"type":5,"input":{}}"#,
             invalid,
-            Some(("#/type", "invalid type: integer `5`, expected a string")),
+            Some(("#/type", "must be a text")),
         );
         check(
             r#"{"type":"a","input":{},"priority":256}"#,
             invalid,
-            Some(("#/priority", "invalid value: integer `256`, expected u8")),
+            Some(("#/priority", "is out of range")),
         );
     }
 
@@ -261,7 +269,7 @@ mod tests {
         check::<CreateApiKey>(
             r#"{"name":"k","scopes":["users:read",5]}"#,
             ErrorCode::ValidationFailed,
-            Some(("#/scopes/1", "invalid type: integer `5`, expected a string")),
+            Some(("#/scopes/1", "must be a text")),
         );
     }
 
@@ -357,7 +365,7 @@ mod tests {
         check::<PatchUser>(
             r#"{"name":null}"#,
             ErrorCode::ValidationFailed,
-            Some(("#/name", "invalid type: null, expected a string")),
+            Some(("#/name", "must not be null")),
         );
     }
 }

@@ -167,6 +167,23 @@ async fn bodies_are_json() {
     check("Content-Type", "application/x-www-form-urlencoded").await;
     check("Content-Type", "application/merge-patch+json").await;
     check("Content-Encoding", "gzip").await;
+    let check = async |request: TestRequest, said: &str| {
+        let answer = with_root()
+            .answer(request.insert_header(("Content-Type", "text/plain")))
+            .await;
+        refused(&answer, 415, "unsupported_media_type");
+        assert_eq!(answer.json()["message"], said);
+    };
+    check(
+        post("/users", "{}"),
+        "This operation takes application/json, not compressed.",
+    )
+    .await;
+    check(
+        patch(&format!("/users/{}", ada()), "{}"),
+        "This operation takes application/merge-patch+json or application/json, not compressed.",
+    )
+    .await;
     let without = TestRequest::post()
         .uri("/users")
         .insert_header(KEY)
@@ -191,6 +208,91 @@ async fn what_is_not_json_is_malformed() {
         .answer(post("/users", "{\n  \"email\": }"))
         .await;
     assert_snapshot!(answer.text());
+}
+
+/// Every sentence is the interface's own: none is a library's, none names a type of Rust.
+#[actix_web::test]
+async fn faults_are_told_in_our_words() {
+    let check = async |request: TestRequest, place: &str, said: &str| {
+        let answer = with_root().answer(request).await;
+        refused(&answer, 400, "validation_failed");
+        let body = answer.json();
+        let faults: Vec<&str> = body["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|fault| fault["message"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            (answer.places(), faults),
+            (vec![place.to_owned()], vec![said])
+        );
+    };
+    let action = |field: &str| {
+        post(
+            "/actions",
+            &format!(r#"{{"type":"echo","input":1,{field}}}"#),
+        )
+    };
+    check(
+        action(r#""priority":10"#),
+        "#/priority",
+        "must be between 0 and 9",
+    )
+    .await;
+    check(action(r#""priority":256"#), "#/priority", "is out of range").await;
+    check(
+        action(r#""priority":"1""#),
+        "#/priority",
+        "must be a whole number",
+    )
+    .await;
+    check(action(r#""run_at":5"#), "#/run_at", "must be a text").await;
+    check(
+        action(r#""run_at":"soon""#),
+        "#/run_at",
+        "not an RFC 3339 date and time",
+    )
+    .await;
+    let key = |scopes: &str| post("/api-keys", &format!(r#"{{"name":"k","scopes":{scopes}}}"#));
+    check(key("[]"), "#/scopes", "must have between 1 and 100 entries").await;
+    check(key("\"keys:read\""), "#/scopes", "must be a list").await;
+    check(key("null"), "#/scopes", "must not be null").await;
+    let status = |value: &str| {
+        let body = format!(r#"{{"status":{value}}}"#);
+        patch(&format!("/users/{}", ada()), &body)
+    };
+    check(
+        status("\"gone\""),
+        "#/status",
+        "must be one of active, disabled",
+    )
+    .await;
+    check(status("{\"active\":null}"), "#/status", "must be a text").await;
+    let statuses = "must be one of scheduled, queued, running, succeeded, failed, cancelled";
+    check(get("/actions?status=gone"), "status", statuses).await;
+    check(
+        get("/actions?limit=0"),
+        "limit",
+        "must be between 1 and 200",
+    )
+    .await;
+    check(get("/actions?limit=x"), "limit", "must be a whole number").await;
+    check(
+        patch(&format!("/users/{}", ada()), r#"{"name":""}"#),
+        "#/name",
+        "must have at least 1 character",
+    )
+    .await;
+}
+
+#[actix_web::test]
+async fn a_body_is_required() {
+    for body in ["", " \n"] {
+        let answer = with_root().answer(post("/users", body)).await;
+        refused(&answer, 400, "malformed_json");
+        assert_eq!(answer.json()["message"], "A JSON body is required.");
+    }
 }
 
 /// serde reads lists as structs and maps as enums; the interface takes neither.
