@@ -181,6 +181,12 @@ impl Draft {
         }
     }
 
+    /// The same, said more exactly.
+    pub(crate) fn saying(mut self, message: &str) -> Self {
+        self.message = Some(message.to_owned());
+        self
+    }
+
     /// The whole problem.
     pub(crate) fn finish(self, instance: &str, request_id: &str) -> Problem {
         let entry = self.code.entry();

@@ -26,6 +26,9 @@ const TARGET_MAX: usize = 8 * 1024;
 /// The longest part of a path that a problem repeats, in bytes.
 const INSTANCE_MAX: usize = 1024;
 
+/// What a browser's developer reads whose preflight was refused.
+const PREFLIGHT_REFUSED: &str = "This origin, method or header is not on the allow-list.";
+
 /// Marks a HEAD request, which is routed as GET: a handler that would stream answers its headers alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadOnly;
@@ -131,7 +134,14 @@ impl Frame {
         if response.status() == StatusCode::METHOD_NOT_ALLOWED && draft.is_none() {
             return self.method_not_allowed(response);
         }
-        let draft = draft.unwrap_or_else(|| Draft::of_status(response.status()));
+        let draft = draft.unwrap_or_else(|| {
+            let draft = Draft::of_status(response.status());
+            // Nothing else answers 400 to OPTIONS: no handler takes it.
+            match (&self.method, response.status()) {
+                (&Method::OPTIONS, StatusCode::BAD_REQUEST) => draft.saying(PREFLIGHT_REFUSED),
+                _ => draft,
+            }
+        });
         self.write(draft, response)
     }
 

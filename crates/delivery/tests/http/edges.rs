@@ -515,6 +515,29 @@ async fn a_preflight_needs_no_key() {
 }
 
 #[actix_web::test]
+async fn a_refused_preflight_says_why() {
+    let check = async |origin: &'static str, method: &'static str, header: &'static str| {
+        let mut fakes = fakes();
+        fakes.settings.cors_origins = vec!["https://app.example.com".to_owned()];
+        let request = bare(Method::OPTIONS, "/actions")
+            .insert_header(("Origin", origin))
+            .insert_header(("Access-Control-Request-Method", method))
+            .insert_header(("Access-Control-Request-Headers", header));
+        let answer = fakes.answer(request).await;
+        refused(&answer, 400, "bad_request");
+        assert_eq!(
+            answer.json()["message"],
+            "This origin, method or header is not on the allow-list.",
+            "{origin} {method} {header}"
+        );
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+    };
+    check("https://evil.example.org", "POST", "x-api-key").await;
+    check("https://app.example.com", "TRACE", "x-api-key").await;
+    check("https://app.example.com", "POST", "x-other").await;
+}
+
+#[actix_web::test]
 async fn readiness() {
     assert_snapshot!(fakes().answer(get("/readyz")).await.text());
     let mut missing = fakes();
