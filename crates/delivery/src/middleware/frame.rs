@@ -3,11 +3,11 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use deed_api::problem::MEDIA_TYPE;
@@ -62,6 +62,7 @@ where
             method,
             instance,
             started,
+            knows_chunks: request.version() >= Version::HTTP_11,
             body: Held::of(&mut request),
         };
         if request
@@ -94,6 +95,7 @@ struct Frame {
     method: Method,
     instance: String,
     started: Instant,
+    knows_chunks: bool,
     body: Option<Held>,
 }
 
@@ -122,6 +124,13 @@ impl Frame {
                 response
             };
         decorate(response.headers_mut(), &self.id);
+        if !self.knows_chunks && response.body().size() == BodySize::Stream {
+            // The connection's end is then the answer's.
+            response.head_mut().no_chunking(true);
+            response
+                .head_mut()
+                .set_connection_type(ConnectionType::Close);
+        }
         match &self.body {
             Some(held) => response.map_body(|_, body| held.until_sent(body)),
             None => response,

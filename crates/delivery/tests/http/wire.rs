@@ -207,6 +207,34 @@ async fn events_arrive_at_once_and_the_end_is_clean() {
     server.stop(true).await;
 }
 
+/// HTTP/1.0 knows no chunks: a stream goes as it is, and ends with its connection.
+#[actix_web::test]
+async fn a_stream_over_http_1_0_has_no_chunks() {
+    for keep_alive in ["", "Connection: keep-alive\r\n"] {
+        let mut fakes = with_scopes(&["actions:read"]);
+        serve_log(&mut fakes, log());
+        sleep_soundly(&mut fakes);
+        let (address, server) = serve(fakes.into_api());
+        let request = format!(
+            "GET /actions/{}/events HTTP/1.0\r\nX-API-Key: k\r\n{keep_alive}\r\n",
+            action_id(1)
+        );
+        let text = read_until(&mut send(address, &request).await, "").await;
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let head = head.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.0 200"), "{text}");
+        assert!(
+            !head.contains("transfer-encoding") && !head.contains("keep-alive"),
+            "{text}"
+        );
+        assert!(
+            body.starts_with("retry: 2000\n\nid: 1\n") && body.ends_with("}\n\n"),
+            "{text}"
+        );
+        server.stop(false).await;
+    }
+}
+
 /// What the parser itself refuses has no body: actix answers before anything of ours.
 #[actix_web::test]
 async fn what_is_not_http_is_refused() {
