@@ -30,6 +30,7 @@ const PATH: &str = "/actions";
 const EXAMPLE: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"echo","status":"succeeded","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"text":"hello world"},"output":{"text":"hello world"},"error":null,"attempt":1,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":"2026-01-31T10:00:00.004Z","finished_at":"2026-01-31T10:00:00.009Z"}"#;
 const EXAMPLE_QUEUED: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"echo","status":"queued","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"text":"hello world"},"output":null,"error":null,"attempt":0,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":null,"finished_at":null}"#;
 const EXAMPLE_CANCELLED: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"wait","status":"cancelled","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"seconds":60},"output":null,"error":null,"attempt":0,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":null,"finished_at":"2026-01-31T10:00:01Z"}"#;
+const EXAMPLE_STOPPING: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"wait","status":"running","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"seconds":60},"output":null,"error":null,"attempt":1,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":"2026-01-31T10:00:00.004Z","finished_at":null}"#;
 const EXAMPLE_PAGE: &str = r#"{"items":[{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"echo","status":"succeeded","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","error":null,"attempt":1,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":"2026-01-31T10:00:00.004Z","finished_at":"2026-01-31T10:00:00.009Z"}],"next_cursor":null}"#;
 
 /// The example of a body, here and for POST `/stream`.
@@ -333,7 +334,7 @@ pub(crate) const CANCEL: Operation = Operation {
             description: "The action is running, and its performer is told to stop.",
             headers: &[],
             content: Content::Json,
-            example: Example::Json(EXAMPLE_QUEUED),
+            example: Example::Json(EXAMPLE_STOPPING),
             links: &[],
         },
     ],

@@ -81,12 +81,16 @@ impl FromRequest for PathName {
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let parameter = match request.match_info().get("code") {
+            Some(_) => "code",
+            None => "name",
+        };
         let named = Path::<Named>::from_request(request, payload);
         gate::after(request, async move {
             match named.await {
                 Ok(named) => Ok(Self(named.into_inner().name)),
                 Err(_) => Err(Refusal::bad_parameter(
-                    "name",
+                    parameter,
                     "must have 1 to 255 characters, in UTF-8",
                 )),
             }

@@ -282,6 +282,19 @@ fn links_lead_to_operations() {
     assert!(links >= 10, "{links}");
 }
 
+/// An action that is told to stop is running: no other is answered 202.
+#[test]
+fn who_is_asked_to_stop_is_running() {
+    let document = document();
+    let answers = &document["paths"]["/actions/{id}/cancel"]["post"]["responses"];
+    let examples = &answers["202"]["content"]["application/json"]["examples"];
+    for example in examples.as_object().unwrap().values() {
+        let action = &example["value"];
+        assert_eq!(action["status"], "running");
+        assert!(action["started_at"].is_string() && action["finished_at"].is_null());
+    }
+}
+
 /// The examples fit the schemas beside them.
 #[test]
 fn examples_fit_their_schemas() {

@@ -643,6 +643,9 @@ async fn each_code_has_its_page() {
         404,
         "not_found",
     );
+    let long = answer(&api, get(&format!("/problems/{}", "x".repeat(300)))).await;
+    refused(&long, 400, "validation_failed");
+    assert_eq!(long.places(), ["code"]);
 }
 
 #[actix_web::test]
