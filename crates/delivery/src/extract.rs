@@ -13,6 +13,8 @@ mod query;
 
 pub(crate) use body::Valid;
 pub(crate) use caller::{Caller, Registrar};
-pub(crate) use headers::{AcceptHeader, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, Prefer};
+pub(crate) use headers::{
+    AcceptHeader, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, Prefer,
+};
 pub(crate) use path::{PathId, PathName};
 pub(crate) use query::{NoQuery, Query};

@@ -74,8 +74,8 @@ macro_rules! errors {
 errors! {
     BadRequest = BAD_REQUEST "bad_request" "Bad request"
         "The request could not be read."
-        means "The request's body ended early, or could not be decoded."
-        so "Send the request again, whole.";
+        means "The request's body ended early, or could not be decoded; or a browser's preflight asked for an origin, method or header that is not on the allow-list."
+        so "Send the request again, whole; or have the operator allow the origin.";
     MalformedJson = BAD_REQUEST "malformed_json" "Malformed JSON"
         "The body is not JSON."
         means "The body is not one JSON value: a syntax error, text after the value, or bytes that are not UTF-8."
