@@ -347,7 +347,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// `uXXXX`.
+    /// `u` and four hexadecimal digits.
     fn code_unit(&mut self) -> Result<u32, PayloadError> {
         self.expect(b'u')?;
         let mut unit = 0;
