@@ -39,9 +39,15 @@ impl Store for Postgres {
         match hearing {
             Hearing::Good => {
                 self.background.lock().unwrap().spawn(hub.clone().run());
-                while !hub.is_listening() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                let listening = async {
+                    while !hub.is_listening() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                // Without a bound, a listener that never comes up would hang the suite instead of failing it.
+                tokio::time::timeout(Duration::from_secs(20), listening)
+                    .await
+                    .unwrap();
             }
             Hearing::Deaf => {
                 self.background
