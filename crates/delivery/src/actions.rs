@@ -31,6 +31,7 @@ const EXAMPLE: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"ec
 const EXAMPLE_QUEUED: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"echo","status":"queued","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"text":"hello world"},"output":null,"error":null,"attempt":0,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":null,"finished_at":null}"#;
 const EXAMPLE_CANCELLED: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"wait","status":"cancelled","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"seconds":60},"output":null,"error":null,"attempt":0,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":null,"finished_at":"2026-01-31T10:00:01Z"}"#;
 const EXAMPLE_STOPPING: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"wait","status":"running","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"seconds":60},"output":null,"error":null,"attempt":1,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":"2026-01-31T10:00:00.004Z","finished_at":null}"#;
+const EXAMPLE_RETRY: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000c2","type":"wait","status":"queued","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","input":{"seconds":60},"output":null,"error":null,"attempt":0,"max_attempts":3,"priority":5,"retry_of":"0198c0de-0000-7000-8000-0000000000c1","run_at":null,"created_at":"2026-01-31T10:01:00Z","started_at":null,"finished_at":null}"#;
 const EXAMPLE_PAGE: &str = r#"{"items":[{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"echo","status":"succeeded","user_id":"0198c0de-0000-7000-8000-0000000000a1","api_key_id":"0198c0de-0000-7000-8000-0000000000b1","error":null,"attempt":1,"max_attempts":3,"priority":5,"retry_of":null,"run_at":null,"created_at":"2026-01-31T10:00:00Z","started_at":"2026-01-31T10:00:00.004Z","finished_at":"2026-01-31T10:00:00.009Z"}],"next_cursor":null}"#;
 
 /// The example of a body, here and for POST `/stream`.
@@ -359,6 +360,62 @@ pub(crate) async fn cancel(
         CancelAnswer::Over(action) => Ok(Answer::ok(render(action)?)),
         CancelAnswer::Asked(action) => Ok(Answer::new(StatusCode::ACCEPTED, render(action)?)),
     }
+}
+
+pub(crate) const RETRY: Operation = Operation {
+    id: "retryAction",
+    summary: "Retry an action",
+    description: "Asks for a new action with the type, input and priority of one that failed or was cancelled; its \
+        `retry_of` names that one, which stays as it is. It is accepted at once and not waited for. With an \
+        `Idempotency-Key` the same request again answers the same new action, as it is then.",
+    tag: Tag::Actions,
+    success: &[Success {
+        status: 202,
+        description: "The new action is accepted, and durable.",
+        headers: &["Location", "Idempotency-Replayed"],
+        content: Content::Json,
+        example: Example::Json(EXAMPLE_RETRY),
+        links: FROM_CREATED,
+    }],
+    errors: &[
+        ErrorCode::ActionNotFound,
+        ErrorCode::ActionNotRetryable,
+        ErrorCode::IdempotencyInFlight,
+        ErrorCode::IdempotencyKeyReused,
+    ],
+    request_example: None,
+};
+
+/// POST `/actions/{id}/retry`.
+#[api_operation(operation_id = "retryAction")]
+pub(crate) async fn retry(
+    caller: Caller<CanSubmit>,
+    _: NoQuery,
+    id: PathId<ActionId>,
+    key: Idempotent,
+    api: Api,
+) -> Result<Answer<ActionBody>, Refusal> {
+    api.refuse_while_draining()?;
+    let (caller, id) = (caller.caller, id.0);
+    let idempotency = api.idempotency(Some(&caller), &format!("{PATH}/{id}/retry"), key.0, &[]);
+    let (retry, outcome) = (
+        api.services().retry.clone(),
+        api.services().await_outcome.clone(),
+    );
+    let (submission, action) = api
+        .run(async move {
+            let submission = retry.run(&caller, id, idempotency).await?;
+            let at_once = std::future::ready(());
+            let action = outcome.run(&caller, submission.id, at_once).await;
+            Ok((submission, action))
+        })
+        .await?;
+    let location = format!("{PATH}/{}", submission.id);
+    // It is accepted, whatever came of looking at it: who is told where it is needs no second try.
+    let action = action.map_err(|error| Refusal::from(error).located(&location))?;
+    Ok(Answer::new(StatusCode::ACCEPTED, render(action)?)
+        .header(header::LOCATION, location)
+        .replayed(submission.is_replay))
 }
 
 fn render(action: Action) -> Result<ActionBody, Refusal> {

@@ -18,7 +18,7 @@ use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::Ids;
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Submit,
+    ReadUsers, RegisterUser, Retry, Submit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -55,6 +55,8 @@ pub struct Services {
     pub read_actions: ReadActions,
     /// POST `/actions/{id}/cancel`.
     pub cancel: Cancel,
+    /// POST `/actions/{id}/retry`.
+    pub retry: Retry,
     /// Event streams.
     pub follow: Follow,
 }

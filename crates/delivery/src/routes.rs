@@ -9,7 +9,7 @@ use crate::openapi::operation::Operation;
 use crate::{action_types, actions, api_keys, docs, health, streams, users};
 
 /// Every path of the document, in its order.
-pub(crate) const PATHS: [&str; 17] = [
+pub(crate) const PATHS: [&str; 18] = [
     "/users",
     "/users/me",
     "/users/{id}",
@@ -21,6 +21,7 @@ pub(crate) const PATHS: [&str; 17] = [
     "/actions",
     "/actions/{id}",
     "/actions/{id}/cancel",
+    "/actions/{id}/retry",
     "/actions/{id}/events",
     "/stream",
     "/livez",
@@ -47,6 +48,7 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &actions::LIST,
     &actions::FIND,
     &actions::CANCEL,
+    &actions::RETRY,
     &streams::EVENTS,
     &streams::CREATE,
     &health::LIVEZ,
@@ -89,6 +91,7 @@ pub(crate) fn always(config: &mut ServiceConfig) {
         )
         .service(resource("/actions/{id}").route(get().to(actions::find)))
         .service(resource("/actions/{id}/cancel").route(post().to(actions::cancel)))
+        .service(resource("/actions/{id}/retry").route(post().to(actions::retry)))
         .service(resource("/actions/{id}/events").route(get().to(streams::events)))
         .service(resource("/stream").route(post().to(streams::create)))
         .service(resource("/livez").route(get().to(health::livez)))

@@ -44,6 +44,9 @@ pub enum Error {
     /// An action was asked for whose type is not registered.
     #[error("the action type is not registered")]
     UnknownActionType,
+    /// The action can't be tried again.
+    #[error("the action can't be retried")]
+    ActionNotRetryable(#[from] NotRetryable),
     /// Fields of the request break rules that the domain checks.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
@@ -65,6 +68,23 @@ pub enum Error {
     /// What is kept can't be reached or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why an action can't be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRetryable {
+    /// It may still succeed.
+    #[error("it is not over yet")]
+    NotOver,
+    /// There is nothing to try again.
+    #[error("it has succeeded")]
+    Succeeded,
+    /// Its type is not registered any more.
+    #[error("its type is not registered any more")]
+    TypeGone,
+    /// Its type takes other inputs now.
+    #[error("its input does not fit the type's present schema")]
+    InputOutdated,
 }
 
 /// One rule that one field breaks.
@@ -128,6 +148,7 @@ impl PartialEq for Error {
         }
         match (self, other) {
             (Self::InsufficientScope(a), Self::InsufficientScope(b)) => a == b,
+            (Self::ActionNotRetryable(a), Self::ActionNotRetryable(b)) => a == b,
             (Self::Invalid(a), Self::Invalid(b)) => a == b,
             (Self::Overloaded { retry_after: a }, Self::Overloaded { retry_after: b }) => a == b,
             (Self::Store(a), Self::Store(b)) => a == b,

@@ -10,6 +10,7 @@ mod manage_keys;
 mod read_actions;
 mod read_users;
 mod register_user;
+mod retry;
 mod submit;
 mod work;
 
@@ -23,6 +24,7 @@ pub use manage_keys::ManageKeys;
 pub use read_actions::ReadActions;
 pub use read_users::ReadUsers;
 pub use register_user::{RegisterUser, Registered, Registration};
+pub use retry::Retry;
 pub use submit::{Submission, Submit, SubmitRequest};
 pub use work::{Attempt, Ended, Settled, Work};
 

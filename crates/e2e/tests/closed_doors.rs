@@ -41,6 +41,8 @@ enum Object {
     Key,
     /// An action.
     Action,
+    /// An action that failed.
+    Failed,
 }
 
 struct Row {
@@ -83,7 +85,7 @@ fn echo() -> Value {
 }
 
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 22] = [
+const MATRIX: [Row; 23] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -141,6 +143,11 @@ const MATRIX: [Row; 22] = [
         Object::Action,
     ),
     row(
+        "POST /actions/{id}/retry",
+        Door::Scope("actions:write"),
+        Object::Failed,
+    ),
+    row(
         "GET /actions/{id}/events",
         Door::Scope("actions:read"),
         Object::Action,
@@ -189,6 +196,7 @@ struct Person {
     client: Client,
     key: String,
     action: String,
+    failed: String,
 }
 
 impl Person {
@@ -203,6 +211,11 @@ impl Person {
             .as_str()
             .unwrap()
             .to_owned();
+        let failing = json!({"type": "echo", "input": {"text": "x", "fail_at": 1}});
+        let failed = client.post("/actions", &failing).send().await.json(201)["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         // One that nobody uses: revoking it harms nothing.
         let spare = root
             .issue(&id, json!({"name": "spare", "scopes": ["users:read"]}))
@@ -212,6 +225,7 @@ impl Person {
             client,
             key: spare["id"].as_str().unwrap().to_owned(),
             action,
+            failed,
         }
     }
 
@@ -220,6 +234,7 @@ impl Person {
             Object::None | Object::User => &self.id,
             Object::Key => &self.key,
             Object::Action => &self.action,
+            Object::Failed => &self.failed,
         }
     }
 }
@@ -423,7 +438,7 @@ async fn what_is_another_users_does_not_exist() {
         .body;
     for row in MATRIX
         .iter()
-        .filter(|row| [Object::Key, Object::Action].contains(&row.object))
+        .filter(|row| [Object::Key, Object::Action, Object::Failed].contains(&row.object))
     {
         let foreign = row.ask(&person.client, other.object(row.object)).await;
         let missing = row.ask(&person.client, NOBODY).await;

@@ -10,6 +10,7 @@ mod own_handler;
 mod readme;
 mod replicas;
 mod resume;
+mod retry;
 mod secrets;
 mod shutdown;
 mod streams;

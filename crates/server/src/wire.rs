@@ -24,7 +24,7 @@ use deed_domain::ports::{
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Submit, Work,
+    ReadUsers, RegisterUser, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -230,6 +230,7 @@ pub(crate) async fn wire(
         runner.run(drained, FINISH).await;
     }));
 
+    let schemas = Arc::new(JsonSchemas::default());
     let services = Services {
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
         register_user: RegisterUser::new(
@@ -244,12 +245,19 @@ pub(crate) async fn wire(
         submit: Submit::new(
             submissions.clone(),
             types.clone(),
-            Arc::new(JsonSchemas::default()),
+            schemas.clone(),
             Arc::clone(&ids),
             Arc::clone(&clock),
         ),
         await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups)),
-        read_actions: ReadActions::new(actions.clone(), log.clone(), types),
+        read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone()),
+        retry: Retry::new(
+            submissions.clone(),
+            actions.clone(),
+            types,
+            schemas,
+            Arc::clone(&ids),
+        ),
         cancel: Cancel::new(submissions, actions),
         follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock)),
     };

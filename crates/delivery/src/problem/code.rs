@@ -152,6 +152,10 @@ errors! {
         "A user with this external_id exists already."
         means "`external_id` is unique among users."
         so "Find the user with GET /users?external_id=….";
+    ActionNotRetryable = CONFLICT "action_not_retryable" "Action not retryable"
+        "The action can't be retried."
+        means "Only actions that failed or were cancelled are tried again, and only while their type still takes their input. `message` says which of these does not hold."
+        so "Wait until the action is over, or ask for a new one with POST /actions.";
     IdempotencyInFlight = CONFLICT "idempotency_in_flight" "First request still in flight"
         "The first request with this Idempotency-Key has not ended yet."
         means "Another request with the same `Idempotency-Key` is being committed."

@@ -24,6 +24,8 @@ impl From<Error> for Refusal {
             Error::ActionNotFound => Self::new(ErrorCode::ActionNotFound),
             Error::ActionTypeNotFound => Self::new(ErrorCode::ActionTypeNotFound),
             Error::UnknownActionType => Self::new(ErrorCode::UnknownActionType),
+            Error::ActionNotRetryable(why) => Self::new(ErrorCode::ActionNotRetryable)
+                .message(format!("The action can't be retried: {why}.")),
             Error::Invalid(violations) => {
                 let faults = violations.into_iter().map(|violation| {
                     Fault::at_pointer(format!("#{}", violation.pointer), violation.message)
@@ -61,6 +63,7 @@ fn seconds(duration: Duration) -> HeaderValue {
 mod tests {
     use super::*;
     use actix_web::ResponseError;
+    use deed_domain::error::NotRetryable;
     use std::sync::Arc;
 
     /// One test per code that the domain can cause.
@@ -86,6 +89,7 @@ mod tests {
             (Error::ActionNotFound, "action_not_found", 404),
             (Error::ActionTypeNotFound, "action_type_not_found", 404),
             (Error::UnknownActionType, "unknown_action_type", 400),
+            (NotRetryable::Succeeded.into(), "action_not_retryable", 409),
             (Error::invalid("/a", "b"), "validation_failed", 400),
             (Error::CursorBeyondEnd, "invalid_cursor", 400),
             (Error::IdempotencyKeyReused, "idempotency_key_reused", 422),

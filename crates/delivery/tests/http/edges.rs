@@ -63,7 +63,6 @@ async fn what_is_to_come_is_not_there() {
         (Method::GET, format!("/users/{id}/export"), 404),
         (Method::POST, "/sessions".to_owned(), 404),
         (Method::POST, format!("/api-keys/{id}/rotate"), 404),
-        (Method::POST, format!("/actions/{id}/retry"), 404),
         (Method::POST, format!("/actions/{id}/stream-ticket"), 404),
         (Method::POST, "/actions/batch".to_owned(), 405),
         (Method::POST, "/leases".to_owned(), 404),

@@ -15,6 +15,7 @@ mod edges;
 mod limits;
 mod log;
 mod queries;
+mod retry;
 mod streams;
 mod support;
 mod users;

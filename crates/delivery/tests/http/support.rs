@@ -27,7 +27,7 @@ use deed_domain::ports::{
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Submit,
+    ReadUsers, RegisterUser, Retry, Submit,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -133,6 +133,7 @@ impl Fakes {
         let types = Arc::new(self.types);
         let actions = Arc::new(self.actions);
         let log = Arc::new(self.log);
+        let schemas = Arc::new(self.schemas);
         let wakeups: Arc<dyn Wakeups> = Arc::new(self.wakeups);
         let services = Services {
             identify: Identify::new(authenticator.clone(), users.clone()),
@@ -144,12 +145,19 @@ impl Fakes {
             submit: Submit::new(
                 submissions.clone(),
                 types.clone(),
-                Arc::new(self.schemas),
+                schemas.clone(),
                 ids.clone(),
                 clock.clone(),
             ),
             await_outcome: AwaitOutcome::new(actions.clone(), wakeups.clone()),
-            read_actions: ReadActions::new(actions.clone(), log.clone(), types),
+            read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone()),
+            retry: Retry::new(
+                submissions.clone(),
+                actions.clone(),
+                types,
+                schemas,
+                ids.clone(),
+            ),
             cancel: Cancel::new(submissions, actions),
             follow: Follow::new(log, wakeups, authenticator, clock),
         };
