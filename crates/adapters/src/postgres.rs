@@ -10,6 +10,7 @@ mod audit_log;
 mod authenticator;
 mod error;
 mod event_log;
+pub mod examine;
 pub mod housekeeping;
 mod idempotency;
 mod leases;

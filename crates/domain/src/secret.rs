@@ -5,6 +5,7 @@
 //! from an unknown one without asking the database, and lets secret scanners be exact. 178 random bits need no
 //! slow hash: what is kept is the SHA-256 digest.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -167,14 +168,21 @@ pub struct RootKey(SecretDigest);
 impl RootKey {
     /// The least length, in characters.
     pub const MIN: usize = 32;
+    /// The fewest different characters. 32 random hexadecimal digits have fewer about once in 27 million times.
+    const DIFFERENT: usize = 8;
 
     /// Takes the operator's root key.
     ///
     /// # Errors
-    /// [`WeakRootKey`] when it has fewer than 32 characters, or others than visible ASCII, which no header could carry.
+    /// [`WeakRootKey`] when it has fewer than 32 characters, or others than visible ASCII, which no header could carry;
+    /// or when it could be guessed: made of fewer than 8 different characters, or one piece again and again.
     pub fn parse(text: &str) -> Result<Self, WeakRootKey> {
         if text.len() < Self::MIN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(WeakRootKey);
+            return Err(WeakRootKey::Form);
+        }
+        let different: BTreeSet<u8> = text.bytes().collect();
+        if different.len() < Self::DIFFERENT || is_repetition(text.as_bytes()) {
+            return Err(WeakRootKey::Guessable);
         }
         Ok(Self(SecretDigest::of(text)))
     }
@@ -188,8 +196,22 @@ impl RootKey {
 
 /// A root key that could be guessed or can't be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the root key must have at least 32 characters of visible ASCII")]
-pub struct WeakRootKey;
+pub enum WeakRootKey {
+    /// Too short, or characters that no header could carry.
+    #[error("it must have at least 32 characters of visible ASCII")]
+    Form,
+    /// Long, and yet no secret.
+    #[error("it repeats itself, so it could be guessed")]
+    Guessable,
+}
+
+/// Whether `text` is a piece of at most half its length, again and again; the last time maybe cut off.
+fn is_repetition(text: &[u8]) -> bool {
+    (1..=text.len() / 2).any(|period| {
+        text.iter()
+            .eq(text.iter().take(period).cycle().take(text.len()))
+    })
+}
 
 fn digit(value: u32) -> char {
     let index = usize::try_from(value % 62).unwrap_or(0);
@@ -279,12 +301,26 @@ mod tests {
 
     #[test]
     fn a_root_key_must_be_long_and_fit_a_header() {
-        assert!(RootKey::parse(&"k".repeat(31)).is_err());
-        assert!(RootKey::parse(&"é".repeat(32)).is_err());
-        assert!(RootKey::parse(&format!("{} ", "k".repeat(32))).is_err());
-        let root = RootKey::parse(&"k".repeat(32)).unwrap();
-        assert!(root.matches(&SecretDigest::of(&"k".repeat(32))));
-        assert!(!root.matches(&SecretDigest::of(&"k".repeat(33))));
+        let good = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+        assert_eq!(RootKey::parse(&good[1..]), Err(WeakRootKey::Form));
+        assert_eq!(RootKey::parse(&"é".repeat(32)), Err(WeakRootKey::Form));
+        assert_eq!(RootKey::parse(&format!("{good} ")), Err(WeakRootKey::Form));
+        let root = RootKey::parse(good).unwrap();
+        assert!(root.matches(&SecretDigest::of(good)));
+        assert!(!root.matches(&SecretDigest::of("0f1e2d3c4b5a69788796a5b4c3d2e1f1")));
+    }
+
+    #[test]
+    fn a_long_root_key_can_still_be_weak() {
+        for weak in [
+            "k".repeat(40),
+            "change-me".repeat(4),
+            "0123456789abcdef".repeat(2),
+            format!("{}change", "change-me-now-".repeat(3)),
+            "0101101001011010010110100101101010".to_owned(),
+        ] {
+            assert_eq!(RootKey::parse(&weak), Err(WeakRootKey::Guessable), "{weak}");
+        }
     }
 
     proptest! {

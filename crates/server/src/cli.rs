@@ -4,21 +4,23 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::builder::Styles;
+use clap::builder::styling::{AnsiColor, Effects};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use deed_domain::ports::ActionHandler;
 
-use crate::commands::{dev, documents, keys, migrate, serve, users};
+use crate::commands::{completions, dev, documents, keys, man, migrate, serve, users, version};
+use crate::fault::Exit;
 use crate::settings::LogSettings;
-use crate::{logging, terminal};
+use crate::{environment, fault, logging, terminal};
 
-/// Exit code for a fault in the set-up: something outside has to be mended.
-const FAULT: u8 = 1;
 /// How long the process waits at its end for threads that are still blocked.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// Users, API keys, durable actions and live resumable streams, from one binary on PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "deed", version, propagate_version = true, after_help = AFTER_HELP)]
+#[command(name = "deed", version, propagate_version = true, styles = STYLES, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     log: LogSettings,
@@ -26,6 +28,16 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// Colours on a terminal that wants them: headings and what is typed as it stands.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .usage(AnsiColor::Green.on_default().effects(Effects::BOLD))
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default().effects(Effects::DIMMED))
+    .valid(AnsiColor::Green.on_default())
+    .invalid(AnsiColor::Yellow.on_default())
+    .error(AnsiColor::Red.on_default().effects(Effects::BOLD));
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -48,25 +60,69 @@ enum Command {
     Users(users::Arguments),
     /// API keys, straight in the database
     Keys(keys::Arguments),
+    /// Print what a shell needs to complete the command line
+    Completions(completions::Arguments),
+    /// Print the manual, or write a page of it for every command
+    Man(man::Arguments),
+    /// Say what this binary is and what it was built with
+    Version(version::Arguments),
     /// Print the OpenAPI document
+    #[command(after_help = documents::OPENAPI_EXAMPLES)]
     Openapi,
     /// Print the page of every error code as Markdown
+    #[command(after_help = documents::PROBLEMS_EXAMPLES)]
     Problems,
+}
+
+/// The definition of the command line.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the process's command line to its end.
 pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
     logging::init(&cli.log);
-    let result = run_to_end(cli.command, handlers);
+    let result = environment::refuse_unknown(&command())
+        .map_err(anyhow::Error::from)
+        .and_then(|()| run_to_end(cli.command, handlers));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // `{:#}` prints the chain of causes on one line.
-            terminal::note(format!("deed: {error:#}"));
-            ExitCode::from(FAULT)
+            terminal::note(format!("deed: {}", fault::words(&error)));
+            fault::exit_of(&error).into()
         }
     }
+}
+
+/// Prints what clap has to say: help and version, or what is wrong with the arguments.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // A reader that is gone is no fault.
+    let _ = error.print();
+    if let Some(variable) = blamed_variable(error, &command()) {
+        terminal::note(format!("\nThe value comes from the variable {variable}."));
+    }
+    let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+    ExitCode::from(code)
+}
+
+/// The variable that holds the value which clap refuses: it names the flag alone.
+fn blamed_variable(error: &clap::Error, definition: &clap::Command) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = argument.split_whitespace().next()?.strip_prefix("--")?;
+    let was_typed = std::env::args_os().any(|typed| {
+        let typed = typed.to_string_lossy();
+        typed
+            .strip_prefix("--")
+            .is_some_and(|typed| typed.split('=').next() == Some(flag))
+    });
+    let name = environment::of_flag(definition, flag)?;
+    (!was_typed && environment::is_set(&name)).then_some(name)
 }
 
 fn run_to_end(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> anyhow::Result<()> {
@@ -86,6 +142,12 @@ async fn dispatch(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> an
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Users(arguments) => users::run(arguments).await,
         Command::Keys(arguments) => keys::run(arguments).await,
+        Command::Completions(arguments) => {
+            completions::run(&arguments, self::command());
+            Ok(())
+        }
+        Command::Man(arguments) => man::run(arguments, self::command()),
+        Command::Version(arguments) => version::run(&arguments),
         Command::Openapi => documents::openapi(),
         Command::Problems => {
             documents::problems();
@@ -105,14 +167,48 @@ mod tests {
     }
 
     #[test]
-    fn help_teaches() {
-        insta::assert_snapshot!("help", help(Cli::command()));
-        for name in ["dev", "serve", "migrate", "users", "keys"] {
-            let mut command = Cli::command();
-            command.build();
-            let sub = command.find_subcommand(name).unwrap().clone();
-            insta::assert_snapshot!(format!("help_{name}"), help(sub));
+    fn help_is_as_it_was_reviewed() {
+        for (path, command) in every_command() {
+            let name = std::iter::once("help").chain(path).collect::<Vec<_>>();
+            insta::assert_snapshot!(name.join("_"), help(command));
         }
+    }
+
+    #[test]
+    fn every_command_teaches_by_example() {
+        for (path, command) in every_command() {
+            if command.has_subcommands() && !path.is_empty() {
+                continue;
+            }
+            let line = format!("deed {}", path.join(" "));
+            let examples = command.get_after_help().map(ToString::to_string);
+            let examples = examples.unwrap_or_default();
+            assert!(
+                examples.starts_with("Examples:\n") && examples.contains(line.trim()),
+                "the help of `{line}` has no example of it"
+            );
+        }
+    }
+
+    /// Every command and sub-command, with the words that lead to it.
+    fn every_command() -> Vec<(Vec<&'static str>, clap::Command)> {
+        fn collect(
+            path: &[&'static str],
+            command: &clap::Command,
+            all: &mut Vec<(Vec<&'static str>, clap::Command)>,
+        ) {
+            all.push((path.to_vec(), command.clone()));
+            for sub in command.get_subcommands() {
+                let name: &'static str = sub.get_name().to_owned().leak();
+                collect(&[path, &[name]].concat(), sub, all);
+            }
+        }
+        let mut root = command().disable_help_subcommand(true);
+        root.build();
+        let mut all = Vec::new();
+        collect(&[], &root, &mut all);
+        assert!(all.len() > 20);
+        all
     }
 
     /// Without the values that variables have where the test runs.

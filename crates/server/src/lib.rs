@@ -20,9 +20,14 @@ use std::sync::Arc;
 
 use deed_domain::ports::ActionHandler;
 
+mod build_info;
 mod cli;
 mod commands;
+mod environment;
+mod fault;
 mod logging;
+mod output;
+mod preflight;
 mod serve;
 mod settings;
 mod shutdown;

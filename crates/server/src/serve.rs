@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use deed_adapters::postgres::migrate;
 use deed_delivery::{Api, app};
 use deed_domain::ports::ActionHandler;
@@ -14,6 +14,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::fault::{Exit, Fault};
+use crate::preflight::Need;
 use crate::settings::Settings;
 use crate::wire::{self, Background};
 
@@ -99,7 +101,8 @@ pub(crate) async fn start_on(
     settings: &Settings,
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
-    let database = wire::connect(database_url, usize::from(settings.pool_size)).await?;
+    let database =
+        wire::connect(database_url, usize::from(settings.pool_size), Need::Durable).await?;
     refuse_when_behind(&migrate::lacking(&database).await?)?;
 
     let (draining, drain_signal) = watch::channel(false);
@@ -141,11 +144,16 @@ pub(crate) fn refuse_when_behind(pending: &[String]) -> anyhow::Result<()> {
     if pending.is_empty() {
         return Ok(());
     }
-    bail!(
-        "the database lacks {} migration(s): {}. Run `deed migrate up`, or serve with --migrate",
-        pending.len(),
-        pending.join(", ")
-    )
+    let fault = Fault::new(
+        Exit::DatabaseBehind,
+        format!(
+            "The database lacks {} migration(s): {}",
+            pending.len(),
+            pending.join(", ")
+        ),
+        "Run `deed migrate up`, or serve with --migrate",
+    );
+    Err(fault.into())
 }
 
 /// The listening socket. Linux passes these options on to each accepted one: no timer of ours could cut a reader that
@@ -161,15 +169,30 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     socket.set_keepalive(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     cut_silent_peers(&SockRef::from(&socket))?;
-    socket.bind(&address.into()).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{address} is in use by another process; stop it, or choose another address with --listen (DEED_LISTEN)"
-        ),
-        _ => anyhow::Error::new(error).context(format!("{address} can't be listened on")),
-    })?;
+    socket
+        .bind(&address.into())
+        .map_err(|error| not_bound(address, &error))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+fn not_bound(address: SocketAddr, error: &std::io::Error) -> Fault {
+    let (cause, mend) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => (
+            format!("{address} is in use by another process"),
+            "Stop it, or choose another address with --listen (DEED_LISTEN)",
+        ),
+        std::io::ErrorKind::PermissionDenied => (
+            format!("{address} can't be listened on without more rights"),
+            "Choose a port from 1024 on with --listen (DEED_LISTEN), or grant CAP_NET_BIND_SERVICE",
+        ),
+        _ => (
+            format!("{address} can't be listened on: {error}"),
+            "Choose an address of this machine with --listen (DEED_LISTEN)",
+        ),
+    };
+    Fault::new(Exit::AddressInUse, cause, mend)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

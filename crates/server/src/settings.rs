@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use deed_domain::secret::RootKey;
 use zeroize::Zeroizing;
+
+use crate::fault::{Exit, Fault};
 
 /// How the server behaves. Everything has a default but the database.
 #[derive(Debug, Clone, Args)]
@@ -127,6 +128,28 @@ impl From<&str> for Secret {
 }
 
 impl Secret {
+    /// What stands in `file`, without the line break at its end. `setting` named the file.
+    ///
+    /// # Errors
+    /// When it can't be read, or is no text.
+    pub(crate) fn from_file(file: &Path, setting: &str) -> Result<Self, Fault> {
+        let read = std::fs::read(file).map_err(|error| error.to_string());
+        let text = read.map(Zeroizing::new).and_then(|bytes| {
+            let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned())?;
+            Ok(Self::from(text.trim_end_matches(['\n', '\r'])))
+        });
+        text.map_err(|reason| {
+            Fault::new(
+                Exit::SecretFile,
+                format!(
+                    "{setting} names {}, which can't be read: {reason}",
+                    file.display()
+                ),
+                "Mend the path, or let the user that runs deed read the file (and nobody else)",
+            )
+        })
+    }
+
     /// The text itself.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
@@ -145,6 +168,7 @@ impl Settings {
     /// # Errors
     /// When a variable holds what its setting can't be.
     pub fn from_environment() -> anyhow::Result<Self> {
+        crate::environment::refuse_unknown(&crate::cli::command())?;
         #[derive(clap::Parser)]
         struct Only {
             #[command(flatten)]
@@ -158,18 +182,19 @@ impl Settings {
     ///
     /// # Errors
     /// When the file can't be read, or the key is weak.
-    pub(crate) fn root_key(&self) -> anyhow::Result<Option<RootKey>> {
+    pub(crate) fn root_key(&self) -> Result<Option<RootKey>, Fault> {
         let text = match (&self.root_key, &self.root_key_file) {
-            (Some(key), _) => key.0.clone(),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file).with_context(|| {
-                    format!("the root key's file {} can't be read", file.display())
-                })?;
-                Zeroizing::new(text)
-            }
+            (Some(key), _) => key.clone(),
+            (None, Some(file)) => Secret::from_file(file, "DEED_ROOT_KEY_FILE")?,
             (None, None) => return Ok(None),
         };
-        let key = RootKey::parse(text.trim_end_matches(['\n', '\r']))?;
+        let key = RootKey::parse(text.reveal()).map_err(|error| {
+            Fault::new(
+                Exit::WeakSecret,
+                format!("The root key is too weak: {error}"),
+                "Make one with `openssl rand -hex 32`, and keep it in the file that DEED_ROOT_KEY_FILE names",
+            )
+        })?;
         Ok(Some(key))
     }
 
@@ -177,15 +202,21 @@ impl Settings {
     ///
     /// # Errors
     /// Says which settings contradict each other, or which origin can't be one.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> Result<(), Fault> {
         if self.wait > self.max_wait {
-            bail!("DEED_WAIT is longer than DEED_MAX_WAIT: lower the one or raise the other");
+            return Err(Fault::new(
+                Exit::Configuration,
+                "DEED_WAIT is longer than DEED_MAX_WAIT",
+                "Lower the one or raise the other",
+            ));
         }
         for origin in &self.cors_origins {
             if !is_origin(origin) {
-                bail!(
-                    "DEED_CORS_ORIGINS: {origin:?} is no origin; write it as https://app.example.com or http://localhost:5173"
-                );
+                return Err(Fault::new(
+                    Exit::Configuration,
+                    format!("DEED_CORS_ORIGINS: {origin:?} is no origin"),
+                    "Write it as https://app.example.com or http://localhost:5173",
+                ));
             }
         }
         Ok(())
@@ -222,6 +253,8 @@ mod tests {
         #[command(flatten)]
         settings: Settings,
     }
+
+    const ROOT: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
     fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
         let all = std::iter::once("deed").chain(arguments.iter().copied());
@@ -294,11 +327,11 @@ mod tests {
     fn a_root_key_comes_from_a_file_without_its_line_break() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("root.key");
-        std::fs::write(&file, format!("{}\n", "k".repeat(32))).unwrap();
+        std::fs::write(&file, format!("{ROOT}\n")).unwrap();
         let settings = parse(&["--root-key-file", file.to_str().unwrap()]).unwrap();
         assert_eq!(
             settings.root_key().unwrap(),
-            Some(RootKey::parse(&"k".repeat(32)).unwrap())
+            Some(RootKey::parse(ROOT).unwrap())
         );
         std::fs::write(&file, "short").unwrap();
         assert!(

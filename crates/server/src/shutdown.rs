@@ -4,8 +4,7 @@ use std::process;
 
 use tokio::sync::watch;
 
-/// Exit code after a second signal: 128 + SIGTERM.
-const FORCED: i32 = 143;
+use crate::fault::Exit;
 
 /// Turns true with the first SIGTERM or SIGINT. A second one ends the process at once.
 pub(crate) fn listen() -> anyhow::Result<watch::Receiver<bool>> {
@@ -21,7 +20,7 @@ pub(crate) fn listen() -> anyhow::Result<watch::Receiver<bool>> {
                 else => return,
             }
             if sender.send_replace(true) {
-                process::exit(FORCED);
+                process::exit(Exit::Forced.code().into());
             }
             log::info!("stopping; a second signal ends the process at once");
         }

@@ -30,6 +30,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::fault::{Exit, Fault};
+use crate::preflight::{self, Need};
 use crate::settings::Settings;
 
 /// The name under which the key that signs cursors is kept.
@@ -39,20 +41,23 @@ pub(crate) fn built_in_handlers() -> Vec<Arc<dyn ActionHandler>> {
     vec![Arc::new(Echo), Arc::new(Wait)]
 }
 
-/// Connects, and says what is wrong if that can't be done.
-pub(crate) async fn connect(url: &str, pool_size: usize) -> anyhow::Result<Database> {
-    let database = Database::new(url, pool_size)
-        .context("DATABASE_URL is not usable; write it as postgres://user:password@host/name")?;
-    database
-        .ping()
-        .await
-        .context("the database can't be reached; is DATABASE_URL right, and PostgreSQL running?")?;
+/// Connects to a database that meets `need`, and says what is wrong if that can't be done.
+pub(crate) async fn connect(url: &str, pool_size: usize, need: Need) -> anyhow::Result<Database> {
+    preflight::check(url, need).await?;
+    let database = Database::new(url, pool_size)?;
+    database.ping().await.map_err(|error| {
+        Fault::new(
+            Exit::DatabaseRefused,
+            format!("The database refuses the settings of Deed's sessions: {error}"),
+            "Connect to PostgreSQL itself; a pooler between has to pass the start-up parameter `options` on",
+        )
+    })?;
     Ok(database)
 }
 
-/// Connects to a database whose schema is up to date.
+/// Connects to a database whose schema is up to date, to change it.
 pub(crate) async fn connect_migrated(url: &str, pool_size: usize) -> anyhow::Result<Database> {
-    let database = connect(url, pool_size).await?;
+    let database = connect(url, pool_size, Need::Write).await?;
     crate::serve::refuse_when_behind(&migrate::lacking(&database).await?)?;
     Ok(database)
 }

@@ -19,9 +19,11 @@ use deed_domain::scope::{Permission, Scope, ScopeSet};
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{KeyRequest, Registration};
 use deed_domain::user::{DisplayName, User, UserFilter, UserStatus};
-use local_postgres::{Cluster, Installation, Options, StartError};
+use local_postgres::{Cluster, FindError, Installation, Options, StartError};
 
 use super::users;
+use crate::fault::{Exit, Fault};
+use crate::preflight::Need;
 use crate::settings::Settings;
 use crate::terminal::{note, say};
 use crate::wire::{self, Identities};
@@ -29,7 +31,14 @@ use crate::{serve, shutdown};
 
 const EMAIL: &str = "dev@example.com";
 
+const EXAMPLES: &str = "\
+Examples:
+  deed dev                                      the server, a first key and a curl to paste
+  deed dev --listen 127.0.0.1:0                 on a port that is free
+  deed dev --directory /tmp/try                 with a database of its own, to be thrown away";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Where the database and the keys are kept
     #[arg(long, default_value = ".deed", value_name = "DIRECTORY")]
@@ -49,9 +58,12 @@ pub(crate) async fn run(
     let mut settings = arguments.settings;
     settings.check()?;
     if !settings.listen.ip().is_loopback() {
-        bail!(
-            "`deed dev` serves on loopback only: its keys lie in a file; `deed serve` is for the rest of the world"
+        let fault = Fault::new(
+            Exit::Configuration,
+            "`deed dev` serves on loopback only, because its keys lie in a file",
+            "Choose an address of 127.0.0.0/8 or ::1, or run `deed serve`",
         );
+        return Err(fault.into());
     }
     // Before anything that takes time: an address in use is said at once.
     let listener = serve::bind(settings.listen)?;
@@ -88,7 +100,7 @@ async fn serve_until(
 ) -> anyhow::Result<()> {
     let url = cluster.url();
     let starting = async {
-        let database = wire::connect(&url, 2).await?;
+        let database = wire::connect(&url, 2, Need::Durable).await?;
         let applied = migrate::up(&database).await?;
         if !applied.is_empty() {
             note(format!("Migrated ({} steps).", applied.len()));
@@ -123,16 +135,69 @@ async fn serve_until(
 }
 
 fn start_postgres(pg_bin: Option<&Path>, options: &Options) -> anyhow::Result<Cluster> {
-    let installation = Installation::find(pg_bin)?;
-    match Cluster::start(&installation, options, &mut |progress| {
+    let installation = Installation::find(pg_bin).map_err(|error| no_postgres(&error))?;
+    Cluster::start(&installation, options, &mut |progress| {
         note(progress.to_string())
-    }) {
-        Err(StartError::AlreadyRunning { .. }) => bail!(
-            "a `deed dev` is running in this directory already ({}); stop it, or name another one with --directory",
-            options.directory.display()
+    })
+    .map_err(|error| not_started(error, options))
+}
+
+fn no_postgres(error: &FindError) -> Fault {
+    let cause = match error {
+        FindError::NotFound { looked_at } => format!(
+            "No PostgreSQL server is installed (looked at: {})",
+            looked_at.join(", ")
         ),
-        other => Ok(other?),
-    }
+        FindError::TooOld { bin, major } => {
+            format!("The PostgreSQL in {} is version {major}", bin.display())
+        }
+        other => format!("No PostgreSQL can be used: {other}"),
+    };
+    Fault::new(
+        Exit::NoPostgres,
+        cause,
+        format!(
+            "Install PostgreSQL {} or newer (Debian: apt install postgresql; macOS: brew install postgresql@17), \
+             or name the directory of its programs in DEED_PG_BIN",
+            local_postgres::OLDEST_MAJOR
+        ),
+    )
+}
+
+/// What the person who runs `deed dev` can mend, in two sentences; else the error as it is.
+fn not_started(error: StartError, options: &Options) -> anyhow::Error {
+    let (cause, mend) = match &error {
+        StartError::AlreadyRunning { .. } => (
+            format!(
+                "A `deed dev` is running in this directory already ({})",
+                options.directory.display()
+            ),
+            "Stop it, or name another directory with --directory".to_owned(),
+        ),
+        StartError::OtherMajor {
+            data,
+            found,
+            installed,
+            ..
+        } => (
+            format!(
+                "The data in {} were written by PostgreSQL {found}, and the one that was found is version {installed}",
+                data.display()
+            ),
+            format!(
+                "Name the programs of PostgreSQL {found} in DEED_PG_BIN, or start with an empty directory: --directory .deed-{installed}"
+            ),
+        ),
+        StartError::NotOurs { directory } => (
+            format!(
+                "{} is not empty, and holds no data of PostgreSQL",
+                directory.display()
+            ),
+            "Name another directory with --directory".to_owned(),
+        ),
+        _ => return error.into(),
+    };
+    Fault::new(Exit::DataDirectory, cause, mend).into()
 }
 
 async fn cluster_ended(cluster: &Cluster) {

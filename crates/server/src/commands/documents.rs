@@ -2,6 +2,15 @@
 
 use crate::terminal::say;
 
+pub(crate) const OPENAPI_EXAMPLES: &str = "\
+Examples:
+  deed openapi > openapi.json                   what a client can be generated from
+  deed openapi | jq -r '.paths | keys[]'        every path that is served";
+
+pub(crate) const PROBLEMS_EXAMPLES: &str = "\
+Examples:
+  deed problems > PROBLEMS.md                   every code, when it comes, and what to do about it";
+
 /// Prints the OpenAPI document, as it is served.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .iter()
         .map(|text| text.parse().with_context(|| format!("--scope {text}")))
         .collect::<Result<_, _>>()?;
-    let database = wire::connect_migrated(arguments.database.database_url.reveal(), 1).await?;
+    let database = wire::connect_migrated(arguments.database.url()?.reveal(), 1).await?;
     let identities = Identities::new(&database);
     let lifetime = create
         .expires_in

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use deed_adapters::postgres::migrate;
 
 use super::DatabaseArguments;
+use crate::preflight::Need;
 use crate::terminal::say;
 use crate::wire;
 
@@ -26,7 +27,7 @@ enum Step {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let database = wire::connect(arguments.database.database_url.reveal(), 1).await?;
+    let database = wire::connect(arguments.database.url()?.reveal(), 1, Need::Write).await?;
     match arguments.step {
         Step::Up => {
             let done = migrate::up(&database).await?;

@@ -8,10 +8,18 @@ use deed_adapters::postgres::migrate;
 use deed_domain::ports::ActionHandler;
 
 use super::DatabaseArguments;
+use crate::preflight::Need;
 use crate::settings::Settings;
 use crate::{serve, shutdown, wire};
 
+const EXAMPLES: &str = "\
+Examples:
+  DATABASE_URL=postgres://… deed serve          on 127.0.0.1:8080
+  deed serve --migrate                          bring the schema up to date first
+  DEED_ROOT_KEY_FILE=/run/secrets/root deed serve --listen 0.0.0.0:8080";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
@@ -27,11 +35,13 @@ pub(crate) async fn run(
     handlers: Vec<Arc<dyn ActionHandler>>,
 ) -> anyhow::Result<()> {
     let stop = shutdown::listen()?;
-    let url = arguments.database.database_url.reveal();
     arguments.settings.check()?;
+    let root_key = arguments.settings.root_key()?;
+    let url = arguments.database.url()?;
+    let url = url.reveal();
     let starting = async {
         if arguments.migrate {
-            let database = wire::connect(url, 1).await?;
+            let database = wire::connect(url, 1, Need::Durable).await?;
             for name in migrate::up(&database).await? {
                 log::info!(migration = name.as_str(); "applied migration {name}");
             }
@@ -42,7 +52,7 @@ pub(crate) async fn run(
         running = starting => running?,
         () = shutdown::requested(stop.clone()) => return Ok(()),
     };
-    if arguments.settings.root_key()?.is_none() {
+    if root_key.is_none() {
         log::info!(
             "no root key is set: users and keys are made by `deed users create` and `deed keys create`"
         );

@@ -49,7 +49,7 @@ struct Create {
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let What::Create(create) = arguments.what;
-    let database = wire::connect_migrated(arguments.database.database_url.reveal(), 1).await?;
+    let database = wire::connect_migrated(arguments.database.url()?.reveal(), 1).await?;
     let identities = Identities::new(&database);
     let registration = Registration {
         email: Email::parse(&create.email).context("--email")?,
