@@ -167,6 +167,7 @@ fn packaged(root: &Path) -> Vec<PathBuf> {
         ("usr", "pgsql-", "bin"),
         ("opt/homebrew/opt", "postgresql@", "bin"),
         ("usr/local/opt", "postgresql@", "bin"),
+        ("home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
     ] {
         let Ok(entries) = fs::read_dir(root.join(parent)) else {
             continue;
@@ -233,6 +234,8 @@ mod tests {
             "usr/lib/postgresql/15",
             "usr/pgsql-17",
             "opt/homebrew/opt/postgresql@16",
+            "usr/local/opt/postgresql@14",
+            "home/linuxbrew/.linuxbrew/opt/postgresql@18",
         ] {
             fs::create_dir_all(root.path().join(directory)).unwrap();
         }
@@ -242,9 +245,11 @@ mod tests {
             .map(|bin| bin.strip_prefix(root.path()).unwrap().to_owned())
             .collect();
         let expected = [
+            "home/linuxbrew/.linuxbrew/opt/postgresql@18/bin",
             "usr/pgsql-17/bin",
             "opt/homebrew/opt/postgresql@16/bin",
             "usr/lib/postgresql/15/bin",
+            "usr/local/opt/postgresql@14/bin",
             "usr/lib/postgresql/9/bin",
         ];
         assert_eq!(found, expected.map(PathBuf::from));

@@ -62,7 +62,12 @@ fn line_of(command: &Command) -> String {
 
 /// The program of this name in a directory of `PATH`.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&environment::path())
+    program_in(&environment::path(), name)
+}
+
+/// The program of this name in a directory of `path`.
+pub(crate) fn program_in(path: &OsStr, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(path)
         .map(|directory| directory.join(name))
         .find(|file| file.is_file())
 }

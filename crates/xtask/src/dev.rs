@@ -13,16 +13,15 @@ use crate::terminal::say;
 pub(crate) const NOT_INSTALLED: u8 = 3;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    match postgres::ensure("dev")? {
-        Found::Yes(installation) => {
-            say(format!(
-                "PostgreSQL {} in {}",
-                installation.major(),
-                installation.bin().display()
-            ));
-        }
+    let installation = match postgres::ensure("dev")? {
+        Found::Yes(installation) => installation,
         Found::No => return Ok(ExitCode::from(NOT_INSTALLED)),
-    }
+    };
+    say(format!(
+        "PostgreSQL {} in {}",
+        installation.major(),
+        installation.bin().display()
+    ));
     say("Building Deed (the first time takes some minutes) …");
     let mut command = cargo([
         "run",
@@ -34,6 +33,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "--",
         "dev",
     ]);
+    // Homebrew may keep it where `deed` does not look.
+    command.env("DEED_PG_BIN", installation.bin());
     // This process becomes the server, so that signals and the exit code are its own.
     Err(command.args(arguments).exec()).context("cargo can't be run")
 }

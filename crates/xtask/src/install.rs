@@ -1,9 +1,13 @@
 //! Installing the PostgreSQL server package, or saying how.
 
+mod brew;
+
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::cargo::{output, program, run};
+use crate::cargo::{output, program_in, run};
 use crate::terminal::say;
 
 /// The package's oldest version that is of use.
@@ -24,7 +28,20 @@ pub(crate) enum Manager {
 /// What matters of the machine for installing something.
 pub(crate) struct Machine {
     pub(crate) manager: Manager,
+    /// The manager's program.
+    program: PathBuf,
     rights: Rights,
+}
+
+/// How an attempt to install ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// In the usual place.
+    Yes,
+    /// In this directory of programs.
+    In(PathBuf),
+    /// Somebody else has to do it, and so old is the system's own package.
+    No(PackageAge),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +61,33 @@ pub(crate) enum PackageAge {
     TooOld,
 }
 
-/// Commands that install the package.
-struct Plan {
-    commands: Vec<Vec<&'static str>>,
+/// How the package is installed.
+enum Plan {
+    /// Commands that bring the package lists up to date, and that install.
+    Apt {
+        update: Vec<&'static str>,
+        install: Vec<&'static str>,
+    },
+    Brew,
 }
 
 impl Machine {
-    pub(crate) fn look() -> Self {
-        let manager = [
+    /// `path` is the list of directories that programs are looked for in.
+    pub(crate) fn look(path: &OsStr) -> Self {
+        let rights = if is_root() {
+            Rights::Root
+        } else if program_in(path, "sudo").is_none() {
+            Rights::None
+        } else if io::stdin().is_terminal() {
+            Rights::Sudo
+        } else {
+            Rights::SudoWithoutPassword
+        };
+        Self::with_rights(path, rights)
+    }
+
+    fn with_rights(path: &OsStr, rights: Rights) -> Self {
+        let mut managers = [
             ("apt-get", Manager::Apt),
             ("brew", Manager::Brew),
             ("dnf", Manager::Dnf),
@@ -60,37 +96,60 @@ impl Machine {
             ("zypper", Manager::Zypper),
         ]
         .into_iter()
-        .find(|(name, _)| program(name).is_some())
-        .map_or(Manager::Unknown, |(_, manager)| manager);
-        let rights = if is_root() {
-            Rights::Root
-        } else if program("sudo").is_none() {
-            Rights::None
-        } else if io::stdin().is_terminal() {
-            Rights::Sudo
-        } else {
-            Rights::SudoWithoutPassword
-        };
-        Self { manager, rights }
+        .filter_map(|(name, manager)| Some((manager, program_in(path, name)?)))
+        // Homebrew asks for no rights, so it goes first where somebody has none.
+        .collect::<Vec<_>>();
+        managers.sort_by_key(|(manager, _)| {
+            let can = plan(*manager, rights).is_some();
+            u8::from(!can)
+        });
+        let first = managers.into_iter().next();
+        let (manager, program) = first.unwrap_or((Manager::Unknown, PathBuf::new()));
+        Self {
+            manager,
+            program,
+            rights,
+        }
     }
 
-    /// Installs the package if that can be done without asking anybody for more than a password; answers whether it was,
-    /// and if not, whether it would have been of use.
-    pub(crate) fn install(&self) -> anyhow::Result<Result<(), PackageAge>> {
-        let Some(plan) = plan(self.manager, self.rights) else {
-            return Ok(Err(self.package_age()?));
-        };
-        say(
-            "\nInstalling the package `postgresql` with apt; a server of it will run as a child process here.",
-        );
-        plan.update()?;
-        match self.package_age()? {
-            PackageAge::Current => plan.carry_out().map(Ok),
-            PackageAge::TooOld => {
+    /// Where a package that was installed earlier lies, if that is no usual place.
+    pub(crate) fn installed_bin(&self) -> Option<PathBuf> {
+        if self.manager != Manager::Brew {
+            return None;
+        }
+        brew::bin(&self.program).ok().filter(|bin| bin.is_dir())
+    }
+
+    /// Installs the package if that can be done without asking anybody for more than a password.
+    pub(crate) fn install(&self) -> anyhow::Result<Installed> {
+        match plan(self.manager, self.rights) {
+            None => Ok(Installed::No(self.package_age()?)),
+            Some(Plan::Brew) => {
                 say(format!(
-                    "The package `postgresql` of this system is older than {OLDEST}."
+                    "\nInstalling `{}` with Homebrew, which needs no sudo and starts no service; a server of it will run \
+                     as a child process here.",
+                    brew::FORMULA
                 ));
-                Ok(Err(PackageAge::TooOld))
+                brew::install(&self.program)?;
+                Ok(Installed::In(brew::bin(&self.program)?))
+            }
+            Some(Plan::Apt { update, install }) => {
+                say(
+                    "\nInstalling the package `postgresql` with apt; a server of it will run as a child process here.",
+                );
+                run_words(&update)?;
+                match self.package_age()? {
+                    PackageAge::Current => {
+                        run_words(&install)?;
+                        Ok(Installed::Yes)
+                    }
+                    PackageAge::TooOld => {
+                        say(format!(
+                            "The package `postgresql` of this system is older than {OLDEST}."
+                        ));
+                        Ok(Installed::No(PackageAge::TooOld))
+                    }
+                }
             }
         }
     }
@@ -113,26 +172,18 @@ impl Machine {
     }
 }
 
-impl Plan {
-    fn update(&self) -> anyhow::Result<()> {
-        self.commands
-            .first()
-            .map_or(Ok(()), |command| run_words(command))
-    }
-
-    /// Runs the commands that come after the update of the package lists.
-    fn carry_out(&self) -> anyhow::Result<()> {
-        self.commands
-            .iter()
-            .skip(1)
-            .try_for_each(|command| run_words(command))
+fn plan(manager: Manager, rights: Rights) -> Option<Plan> {
+    match (manager, rights) {
+        // Homebrew refuses to work for root.
+        (Manager::Brew, Rights::Root) => None,
+        (Manager::Brew, _) => Some(Plan::Brew),
+        (Manager::Apt, rights) => apt_plan("postgresql", rights),
+        _ => None,
     }
 }
 
-fn plan(manager: Manager, rights: Rights) -> Option<Plan> {
-    if manager != Manager::Apt {
-        return None;
-    }
+/// The commands by which apt installs `package`, or `None` where that is not allowed.
+fn apt_plan(package: &'static str, rights: Rights) -> Option<Plan> {
     let prefix: &[&str] = match rights {
         Rights::Root => &[],
         Rights::Sudo => &["sudo"],
@@ -140,19 +191,17 @@ fn plan(manager: Manager, rights: Rights) -> Option<Plan> {
         Rights::None => return None,
     };
     let with_prefix = |words: &[&'static str]| prefix.iter().chain(words).copied().collect();
-    Some(Plan {
-        commands: vec![
-            with_prefix(&["apt-get", "update"]),
-            with_prefix(&[
-                "env",
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                "postgresql",
-            ]),
-        ],
+    Some(Plan::Apt {
+        update: with_prefix(&["apt-get", "update"]),
+        install: with_prefix(&[
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            package,
+        ]),
     })
 }
 
@@ -256,18 +305,90 @@ mod tests {
     }
 
     #[test]
-    fn installs_by_itself_only_with_apt_and_the_right_to() {
-        let first =
-            |manager, rights| plan(manager, rights).map(|plan| plan.commands.concat().join(" "));
-        assert_eq!(first(Manager::Apt, Rights::None), None);
-        assert_eq!(first(Manager::Brew, Rights::Root), None);
+    fn installs_by_itself_only_with_the_right_to() {
+        let words = |manager, rights| match plan(manager, rights)? {
+            Plan::Apt { update, install } => Some([update, install].concat().join(" ")),
+            Plan::Brew => Some("brew".to_owned()),
+        };
+        assert_eq!(words(Manager::Apt, Rights::None), None);
+        assert_eq!(words(Manager::Brew, Rights::Root), None);
+        assert_eq!(words(Manager::Dnf, Rights::Root), None);
+        assert_eq!(words(Manager::Brew, Rights::None).as_deref(), Some("brew"));
         assert!(
-            first(Manager::Apt, Rights::Root)
+            words(Manager::Apt, Rights::Root)
                 .unwrap()
                 .starts_with("apt-get update env")
         );
-        let sudo = first(Manager::Apt, Rights::SudoWithoutPassword).unwrap();
+        let sudo = words(Manager::Apt, Rights::SudoWithoutPassword).unwrap();
         assert_eq!(sudo.matches("sudo --non-interactive").count(), 2, "{sudo}");
+    }
+
+    /// A directory with programs of these names, each a shell script.
+    fn programs(scripts: &[(&str, &str)]) -> tempfile::TempDir {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        for (name, script) in scripts {
+            let file = directory.path().join(name);
+            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn the_manager_that_can_goes_first() {
+        let both = programs(&[("apt-get", ""), ("brew", "")]);
+        let manager = |rights| Machine::with_rights(both.path().as_os_str(), rights).manager;
+        assert_eq!(manager(Rights::Sudo), Manager::Apt);
+        assert_eq!(manager(Rights::Root), Manager::Apt);
+        assert_eq!(manager(Rights::None), Manager::Brew);
+        let none = programs(&[]);
+        let machine = Machine::with_rights(none.path().as_os_str(), Rights::Root);
+        assert_eq!(machine.manager, Manager::Unknown);
+    }
+
+    /// A Homebrew that writes down what it was asked, and lays down what the formula would.
+    const BREW: &str = r#"
+here=$(dirname "$0")
+echo "$*" >> "$here/asked"
+keg="$here/prefix/opt/$2"
+case "$1" in
+  install)
+    mkdir -p "$keg/bin"
+    printf '#!/bin/sh\necho "postgres (PostgreSQL) 17.2 (Homebrew)"\n' > "$keg/bin/postgres"
+    printf '#!/bin/sh\n' > "$keg/bin/initdb"
+    chmod +x "$keg/bin/postgres" "$keg/bin/initdb" ;;
+  --prefix) echo "$keg" ;;
+  *) exit 1 ;;
+esac"#;
+
+    #[test]
+    fn brew_installs_without_sudo_and_says_where() {
+        let directory = programs(&[("brew", BREW), ("sudo", "exit 1")]);
+        let machine = Machine::with_rights(directory.path().as_os_str(), Rights::None);
+        assert_eq!(machine.installed_bin(), None);
+        let Installed::In(bin) = machine.install().unwrap() else {
+            panic!("not installed")
+        };
+        let found = local_postgres::Installation::find(Some(&bin)).unwrap();
+        assert_eq!(found.major(), 17);
+        assert_eq!(machine.installed_bin(), Some(bin));
+        let asked = std::fs::read_to_string(directory.path().join("asked")).unwrap();
+        let expected = [
+            "--prefix postgresql@17",
+            "install postgresql@17",
+            "--prefix postgresql@17",
+            "--prefix postgresql@17",
+        ];
+        assert_eq!(asked.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn a_brew_that_fails_is_said() {
+        let directory = programs(&[("brew", "exit 1")]);
+        let machine = Machine::with_rights(directory.path().as_os_str(), Rights::None);
+        let error = machine.install().unwrap_err().to_string();
+        assert!(error.contains("brew install postgresql@17"), "{error}");
     }
 
     #[test]

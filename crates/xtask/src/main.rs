@@ -40,7 +40,8 @@ Checking:
 Writing:
   openapi            Write docs/openapi.json and docs/PROBLEMS.md anew
 
-`dev` and `test` use the PostgreSQL server (15 or newer) that is installed, and install one with apt where none is.
+`dev` and `test` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
+none is.
 DEED_PG_BIN names the directory of its programs, should it not be found.
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 something has to be installed first (the lines to do so are printed);

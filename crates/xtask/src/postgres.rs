@@ -4,7 +4,7 @@ use anyhow::bail;
 use local_postgres::{FindError, Installation};
 
 use crate::environment;
-use crate::install::{self, Machine, PackageAge};
+use crate::install::{self, Installed, Machine, Manager, PackageAge};
 use crate::terminal::say;
 
 /// Whether there is a server to use.
@@ -15,7 +15,7 @@ pub(crate) enum Found {
     No,
 }
 
-/// Finds an installed server, or installs one where that takes no more than apt and the right to use it, for `task`.
+/// Finds an installed server, or installs one where that takes no more than Homebrew, or apt and the right to use it, for `task`.
 pub(crate) fn ensure(task: &str) -> anyhow::Result<Found> {
     let explicit = environment::pg_bin();
     let error = match Installation::find(explicit.as_deref()) {
@@ -23,14 +23,18 @@ pub(crate) fn ensure(task: &str) -> anyhow::Result<Found> {
         Err(error) if explicit.is_some() => bail!("DEED_PG_BIN: {error}"),
         Err(error) => error,
     };
+    let machine = Machine::look(&environment::path());
+    if let Some(bin) = machine.installed_bin() {
+        return Ok(Found::Yes(Installation::find(Some(&bin))?));
+    }
     say(&error);
-    let machine = Machine::look();
-    let age = if matches!(error, FindError::TooOld { .. }) {
+    let age = if matches!(error, FindError::TooOld { .. }) && machine.manager != Manager::Brew {
         PackageAge::TooOld
     } else {
         match machine.install()? {
-            Ok(()) => return Ok(Found::Yes(Installation::find(None)?)),
-            Err(age) => age,
+            Installed::Yes => return Ok(Found::Yes(Installation::find(None)?)),
+            Installed::In(bin) => return Ok(Found::Yes(Installation::find(Some(&bin))?)),
+            Installed::No(age) => age,
         }
     };
     say("\nInstall PostgreSQL 15 or newer, then try again:\n");
