@@ -58,6 +58,15 @@ pub struct MigrationStatus {
     pub is_applied: bool,
 }
 
+/// The name of the newest migration of this binary.
+///
+/// # Errors
+/// None that a test doesn't rule out.
+pub fn newest() -> Result<String, MigrateError> {
+    let newest = known()?.last().map(|migration| migration.name().to_string());
+    newest.ok_or_else(|| MigrateError::Run("there is no migration".into()))
+}
+
 /// Runs what the database lacks and answers the names, oldest first. Safe when several replicas call it at once.
 ///
 /// # Errors
