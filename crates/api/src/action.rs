@@ -50,6 +50,21 @@ pub struct CreateAction {
     pub priority: Option<u8>,
 }
 
+impl CreateAction {
+    /// An action of a type with this input, as soon as possible and with the usual priority.
+    ///
+    /// # Errors
+    /// When `input` has no form in JSON.
+    pub fn new(r#type: impl Into<String>, input: &impl Serialize) -> serde_json::Result<Self> {
+        Ok(Self {
+            r#type: r#type.into(),
+            input: serde_json::value::to_raw_value(input)?,
+            run_at: None,
+            priority: None,
+        })
+    }
+}
+
 /// Where an action stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
