@@ -1,23 +1,25 @@
 //! cargo-deny: licences, sources, bans and known vulnerabilities of the dependencies.
 
-use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cargo::{self, program, root};
+use crate::cargo::{self, root};
 use crate::terminal::say;
+use crate::tools::Tool;
 
-/// The version that is installed where there is none.
-const VERSION: &str = "0.20.2";
+const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    is_bare: false,
+};
 const ADVISORIES: &str = "https://github.com/RustSec/advisory-db";
 /// How long to try to reach the advisories.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Checks bans, licences and sources, and the advisories where their database can be reached.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let deny = installed()?;
+    let deny = DENY.ensure()?;
     let check = |what: &[&str]| {
         let mut command = Command::new(&deny);
         command
@@ -35,37 +37,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ));
         Ok(())
     }
-}
-
-/// cargo-deny from `PATH`, else one in `target/tools`, which is built the first time.
-fn installed() -> anyhow::Result<PathBuf> {
-    if let Some(found) = program("cargo-deny") {
-        return Ok(found);
-    }
-    let tools = root().join("target/tools");
-    let deny = tools.join("bin/cargo-deny");
-    if !deny.is_file() {
-        say(format!(
-            "Installing cargo-deny {VERSION} in target/tools (some minutes, once) …"
-        ));
-        fs::create_dir_all(&tools)?;
-        // Not optimised: it builds in a third of the time and takes seconds to run either way.
-        let mut command = cargo::cargo([
-            "install",
-            "cargo-deny",
-            "--version",
-            VERSION,
-            "--locked",
-            "--debug",
-            "--root",
-        ]);
-        command
-            .arg(&tools)
-            .env("CARGO_TARGET_DIR", tools.join("build"));
-        cargo::run(command)?;
-        drop(fs::remove_dir_all(tools.join("build")));
-    }
-    Ok(deny)
 }
 
 fn can_reach_advisories() -> bool {

@@ -8,9 +8,10 @@ use crate::cargo::{cargo, output, root};
 use crate::terminal::say;
 
 /// Each document, and the command of `deed` that prints it.
-const GENERATED: [(&str, &str); 2] = [
+const GENERATED: [(&str, &str); 3] = [
     ("docs/openapi.json", "openapi"),
     ("docs/PROBLEMS.md", "problems"),
+    ("docs/CONFIG.md", "config reference"),
 ];
 
 /// Writes them anew where they have changed.
@@ -47,7 +48,7 @@ pub(crate) fn stale() -> anyhow::Result<Vec<String>> {
 }
 
 fn print(command: &str) -> anyhow::Result<String> {
-    let text = output(cargo([
+    const RUN: [&str; 7] = [
         "run",
         "--locked",
         "--package",
@@ -55,8 +56,8 @@ fn print(command: &str) -> anyhow::Result<String> {
         "--bin",
         "deed",
         "--",
-        command,
-    ]))?;
+    ];
+    let text = output(cargo(RUN.into_iter().chain(command.split(' '))))?;
     if text.trim().is_empty() {
         bail!("`deed {command}` prints nothing");
     }

@@ -7,7 +7,10 @@ use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use anyhow::bail;
+
 use crate::cargo::{output, program_in, run};
+use crate::environment;
 use crate::terminal::say;
 
 /// The package's oldest version that is of use.
@@ -269,8 +272,29 @@ pub(crate) fn lines(manager: Manager, age: PackageAge, task: &str) -> [String; 3
     ]
 }
 
-/// Whether packages can be installed without `sudo`.
-fn is_root() -> bool {
+/// Makes sure that a program is there, from a Debian package of the system if need be.
+pub(crate) fn ensure_program(name: &str, package: &'static str) -> anyhow::Result<()> {
+    let path = environment::path();
+    if program_in(&path, name).is_some() {
+        return Ok(());
+    }
+    let machine = Machine::look(&path);
+    let plan = match machine.manager {
+        Manager::Apt => apt_plan(package, machine.rights),
+        _ => None,
+    };
+    let Some(Plan::Apt { update, install }) = plan else {
+        bail!("the program `{name}` is missing; on Debian it is in the package `{package}`");
+    };
+    say(format!(
+        "\nInstalling the package `{package}` with apt, for its program `{name}`."
+    ));
+    run_words(&update)?;
+    run_words(&install)
+}
+
+/// Whether this process is the superuser's.
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id")
         .arg("-u")
         .stdin(Stdio::null())

@@ -9,10 +9,14 @@ mod dev;
 mod documents;
 mod environment;
 mod install;
+mod old_server;
+mod package;
+mod package_test;
 mod postgres;
 mod terminal;
 mod test;
 mod tidy;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -36,9 +40,14 @@ Checking:
   tidy               Crate edges, generated documents, migrations, file sizes, and what the documents name
   docs               Build the documentation of the crates; warnings are errors
   deny               Licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny in target/)
+  package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
+                     (--profile NAME, --image-binary FILE)
 
 Writing:
+  old-server         Build the server of the first working day from the history, for the upgrade test (`test` does it too)
   openapi            Write docs/openapi.json and docs/PROBLEMS.md anew
+  package            Build what is released, in target/package: .deb, archive, bill of materials, checksums
+                     (--profile NAME, --target TRIPLE; installs cargo-deb and cargo-cyclonedx in target/)
 
 `dev` and `test` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
 none is.
@@ -66,7 +75,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         terminal::answer(HELP);
         return Ok(ExitCode::SUCCESS);
     }
-    let takes_arguments = matches!(task, "dev" | "test" | "fmt");
+    let takes_arguments = matches!(task, "dev" | "test" | "fmt" | "package" | "package-test");
     if let Some(unexpected) = arguments.first()
         && !takes_arguments
     {
@@ -82,6 +91,9 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
     match task {
         "dev" => return dev::run(arguments),
         "test" => return test::run(arguments),
+        "package" => return package::run(arguments),
+        "package-test" => return package_test::run(arguments),
+        "old-server" => return test::old_server(),
         "check" => checks::check()?,
         "fmt" => match arguments {
             [] => checks::fmt(checks::Fmt::Write)?,

@@ -13,12 +13,16 @@ use local_postgres::{Cluster, Options, StartError};
 use crate::cargo::{cargo, root};
 use crate::dev::NOT_INSTALLED;
 use crate::environment;
+use crate::old_server::{self, Old};
 use crate::postgres::{self, Found};
 use crate::terminal::say;
 use crate::tidy::files;
 
 /// Tells the tests which server to use.
 const URL: &str = "DEED_TEST_DATABASE_URL";
+/// Tells the upgrade scenario which binary is the old one, or why there is none.
+const OLD_SERVER: &str = "DEED_TEST_OLD_SERVER";
+const NO_OLD_SERVER: &str = "DEED_TEST_NO_OLD_SERVER";
 /// Enough for [`MOST_THREADS`] tests at once, each with servers that have a pool of their own.
 const MAX_CONNECTIONS: &str = "300";
 /// How many tests of a test binary run at once: the slow ones wait, for a lease to expire or a drain to end, and wait
@@ -53,9 +57,22 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .env(URL, cluster.url())
         .env("RUST_TEST_THREADS", threads().to_string())
         .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
+    let old = if tests_upgrades(arguments) {
+        Some(old_server::ensure()?)
+    } else {
+        None
+    };
+    match &old {
+        Some(Old::Built(binary)) => command.env(OLD_SERVER, binary),
+        Some(Old::LeftOut(reason)) => command.env(NO_OLD_SERVER, reason),
+        None => &mut command,
+    };
     say("Building the tests (the first time takes some minutes) …");
     let status = command.status().context("cargo can't be run")?;
     drop(cluster);
+    if let Some(Old::LeftOut(reason)) = &old {
+        say(format!("\nThe upgrade scenario was LEFT OUT: {reason}.\n"));
+    }
     if status.success() && arguments.is_empty() {
         let unused =
             unused_snapshots(root(), &fs::read_to_string(&references).unwrap_or_default())?;
@@ -70,6 +87,17 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
+/// `cargo xtask old-server`: for those who run the upgrade scenario with cargo itself.
+pub(crate) fn old_server() -> anyhow::Result<ExitCode> {
+    match old_server::ensure()? {
+        Old::Built(binary) => {
+            say(format!("export {OLD_SERVER}={}", binary.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Old::LeftOut(reason) => bail!("{reason}"),
+    }
+}
+
 fn threads() -> usize {
     environment::test_threads().unwrap_or_else(|| {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -77,15 +105,24 @@ fn threads() -> usize {
     })
 }
 
-/// `cargo test` over the workspace, unless the arguments choose packages themselves.
-fn test_command(arguments: &[String]) -> Vec<&str> {
-    let own = arguments.iter().take_while(|argument| *argument != "--");
-    let chooses = own.into_iter().any(|argument| {
+/// Whether the arguments choose packages.
+fn chooses(arguments: &[String]) -> bool {
+    let mut own = arguments.iter().take_while(|argument| *argument != "--");
+    own.any(|argument| {
         let is_short = argument.starts_with("-p") && !argument.starts_with("--");
         is_short || argument == "--package" || argument.starts_with("--package=")
-    });
+    })
+}
+
+/// Whether the end-to-end tests are among those that run.
+fn tests_upgrades(arguments: &[String]) -> bool {
+    !chooses(arguments) || arguments.iter().any(|word| word.ends_with("deed-e2e"))
+}
+
+/// `cargo test` over the workspace, unless the arguments choose packages themselves.
+fn test_command(arguments: &[String]) -> Vec<&str> {
     let mut words = vec!["test", "--locked"];
-    if !chooses {
+    if !chooses(arguments) {
         words.push("--workspace");
     }
     words.extend(arguments.iter().map(String::as_str));
@@ -133,6 +170,16 @@ mod tests {
             words(&["--package=deed-domain"]),
             "test --locked --package=deed-domain"
         );
+    }
+
+    #[test]
+    fn the_old_server_is_needed_where_the_end_to_end_tests_run() {
+        let needed = |arguments: &[&str]| {
+            let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+            tests_upgrades(&arguments)
+        };
+        assert!(needed(&[]) && needed(&["upgrade"]) && needed(&["-p", "deed-e2e"]));
+        assert!(needed(&["--package=deed-e2e"]) && !needed(&["-p", "deed-domain"]));
     }
 
     #[test]
