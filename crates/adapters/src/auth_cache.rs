@@ -46,6 +46,12 @@ impl AuthCache {
         (now < entry.until).then(|| entry.identity.clone())
     }
 
+    /// How many identities it holds, stale ones too.
+    pub(crate) fn len(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.known.len()
+    }
+
     /// Keeps what a look that began at `began`, in `epoch`, has found; for no longer than `valid_for`.
     pub(crate) fn keep(
         &self,
@@ -143,6 +149,6 @@ mod tests {
         for n in 0..=10_000 {
             cache.keep(digest(n), identity(), 1, now, None);
         }
-        assert!(cache.entries.lock().unwrap().known.len() <= MAX);
+        assert!(cache.len() <= MAX);
     }
 }

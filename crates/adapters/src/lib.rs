@@ -7,9 +7,11 @@
 
 mod auth_cache;
 pub mod clock;
+pub mod eraser;
 pub mod handlers;
 pub mod ids;
 pub mod input_schemas;
+pub mod metrics;
 pub mod password_hasher;
 pub mod postgres;
 pub mod runner;

@@ -9,6 +9,9 @@ use async_trait::async_trait;
 use deed_domain::password::{Password, PasswordHash};
 use deed_domain::ports::{HashingError, PasswordHasher};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::metrics::{HashingMetrics, Metrics};
 
 /// How many may wait for their turn.
 const QUEUE: usize = 64;
@@ -23,6 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub struct Argon2Hasher {
     turns: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    metrics: HashingMetrics,
 }
 
 impl Argon2Hasher {
@@ -32,6 +36,16 @@ impl Argon2Hasher {
         Self {
             turns: Arc::new(Semaphore::new(at_once.max(1))),
             waiting: Arc::default(),
+            metrics: HashingMetrics::default(),
+        }
+    }
+
+    /// The same, counted among `metrics`.
+    #[must_use]
+    pub fn measured(self, metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.hashing.clone(),
+            ..self
         }
     }
 
@@ -45,11 +59,14 @@ impl Argon2Hasher {
         if let Ok(permit) = Arc::clone(&self.turns).try_acquire_owned() {
             return Ok(permit);
         }
-        let _place = Place::take(&self.waiting)?;
-        match tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
-        }
+        let waited = async {
+            let _place = Place::take(self)?;
+            match tokio::time::timeout(WAIT, Arc::clone(&self.turns).acquire_owned()).await {
+                Ok(Ok(permit)) => Ok(permit),
+                Ok(Err(_)) | Err(_) => Err(overloaded()),
+            }
+        };
+        waited.await.inspect_err(|_| self.metrics.refused())
     }
 
     /// Runs `work` on a blocking thread. The permit goes with it: a request that was dropped must not make room
@@ -59,8 +76,13 @@ impl Argon2Hasher {
         work: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
     ) -> Result<T, HashingError> {
         let permit = self.turn().await?;
+        let metrics = self.metrics.clone();
         tokio::task::spawn_blocking(move || {
+            metrics.running.inc();
+            let began = Instant::now();
             let done = work();
+            metrics.hashed(began.elapsed());
+            metrics.running.dec();
             drop(permit);
             done
         })
@@ -70,12 +92,13 @@ impl Argon2Hasher {
 }
 
 /// A place in the queue, given back when dropped.
-struct Place<'q>(&'q AtomicUsize);
+struct Place<'q>(&'q Argon2Hasher);
 
 impl<'q> Place<'q> {
-    fn take(waiting: &'q AtomicUsize) -> Result<Self, HashingError> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::AcqRel) >= QUEUE {
+    fn take(hasher: &'q Argon2Hasher) -> Result<Self, HashingError> {
+        let place = Self(hasher);
+        hasher.metrics.waiting.inc();
+        if hasher.waiting.fetch_add(1, Ordering::AcqRel) >= QUEUE {
             return Err(overloaded());
         }
         Ok(place)
@@ -84,7 +107,8 @@ impl<'q> Place<'q> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.waiting.dec();
     }
 }
 
@@ -203,12 +227,15 @@ mod tests {
         while hasher.waiting.load(Ordering::Acquire) < QUEUE {
             tokio::task::yield_now().await;
         }
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         assert!(matches!(
             hasher.turn().await,
             Err(HashingError::Overloaded { .. })
         ));
         assert_eq!(started.elapsed(), Duration::ZERO, "refused at once");
+        let text = crate::metrics::exported(|registry| hasher.metrics.register(registry));
+        assert!(text.contains("password_hashes_waiting 64\n"), "{text}");
+        assert!(text.contains("password_hashes_refused_total 1\n"), "{text}");
         for task in waiting {
             task.abort();
         }

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use deed_domain::action::{ActionType, ActionTypeName, Grant};
 use deed_domain::id::ActionId;
-use deed_domain::ports::{ActionHandler, ClaimRequest, Leases, Wakeups};
+use deed_domain::ports::{
+    ActionHandler, ClaimRequest, Leases, NoTracer, SpanKind, Tracer, Wakeups,
+};
 use deed_domain::service::Work;
 use futures_util::{FutureExt as _, StreamExt as _, future};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use crate::metrics::{Metrics, RunnerMetrics};
 use performing::{Performing, Stop};
 pub use sweeper::sweep;
 
@@ -48,6 +51,7 @@ pub struct Runner {
     shared: Arc<Shared>,
     wakeups: Arc<dyn Wakeups>,
     settings: RunnerSettings,
+    tracer: Arc<dyn Tracer>,
 }
 
 /// What the runner's tasks share.
@@ -58,6 +62,8 @@ struct Shared {
     performing: Mutex<HashMap<ActionId, Arc<Performing>>>,
     /// Something waits to be flushed.
     dirty: Arc<Notify>,
+    metrics: RunnerMetrics,
+    worker: String,
 }
 
 impl Shared {
@@ -69,7 +75,7 @@ impl Shared {
 }
 
 impl Runner {
-    /// A runner of `handlers`; of two for one type the last counts.
+    /// A runner of `handlers`, counted among `metrics`; of two handlers for one type the last counts.
     #[must_use]
     pub fn new(
         leases: Arc<dyn Leases>,
@@ -77,7 +83,9 @@ impl Runner {
         wakeups: Arc<dyn Wakeups>,
         handlers: impl IntoIterator<Item = Arc<dyn ActionHandler>>,
         settings: RunnerSettings,
+        metrics: &Metrics,
     ) -> Self {
+        metrics.runner.slots(settings.slots);
         let handlers = handlers
             .into_iter()
             .map(|handler| {
@@ -91,12 +99,21 @@ impl Runner {
             handlers,
             performing: Mutex::default(),
             dirty: Arc::default(),
+            metrics: metrics.runner.clone(),
+            worker: settings.worker.clone(),
         };
         Self {
             shared: Arc::new(shared),
             wakeups,
             settings,
+            tracer: Arc::new(NoTracer),
         }
+    }
+
+    /// The same, which records each attempt as a span.
+    #[must_use]
+    pub fn traced(self, tracer: Arc<dyn Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// The types that it performs, to be registered before it runs.
@@ -205,13 +222,20 @@ impl Runner {
             // An attempt of this very runner whose lease was lost before it could hear of it.
             before.stop(Stop::Lost);
         }
-        attempts.spawn(attempt::run(
+        let span = self.tracer.begin(SpanKind::Attempt, grant.traceparent);
+        let attempt = attempt::run(
             Arc::clone(&self.shared),
             grant,
+            span,
             action_type.clone(),
             Arc::clone(handler),
             performing,
-        ));
+        );
+        let busy = self.shared.metrics.busy();
+        attempts.spawn(async move {
+            let _busy = busy;
+            attempt.await;
+        });
     }
 
     async fn finish(&self, mut attempts: JoinSet<()>, deadline: Instant) {

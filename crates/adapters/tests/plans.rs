@@ -77,6 +77,7 @@ impl Fixture {
             run_at: None,
             retry_of: None,
             input: Payload::empty_object(),
+            traceparent: None,
         };
         PgSubmissions::new(self.database.clone(), self.hub.clone())
             .submit(action, None)
@@ -199,9 +200,14 @@ async fn aged() -> (Fixture, Client) {
 async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
     let (_fixture, client) = aged().await;
     for (name, sql, parameters) in [
-        ("submit", include_str!("../src/postgres/sql/submit.sql"), 12),
+        ("submit", include_str!("../src/postgres/sql/submit.sql"), 13),
         ("claim", include_str!("../src/postgres/sql/claim.sql"), 6),
         ("append", include_str!("../src/postgres/sql/append.sql"), 9),
+        (
+            "messages",
+            include_str!("../src/postgres/sql/messages.sql"),
+            2,
+        ),
         ("finish", include_str!("../src/postgres/sql/finish.sql"), 11),
         (
             "finished_by",
@@ -265,6 +271,19 @@ async fn the_claim_reads_lane_by_lane_in_order() {
         plan.matches("Sort Key: u.place").count() * 2,
         "only the lanes themselves are sorted:\n{plan}"
     );
+}
+
+/// It counts everything that waits, so it reads no rows for that: only the index.
+#[tokio::test]
+async fn the_queue_is_counted_in_its_index() {
+    let (_fixture, client) = aged().await;
+    let sql = include_str!("../src/postgres/sql/queue_sample.sql");
+    let plan = plan(&client, sql, 0).await;
+    assert!(
+        plan.contains("Index Only Scan using action_queue_ready"),
+        "{plan}"
+    );
+    assert!(!plan.contains("Seq Scan on action_queue"), "{plan}");
 }
 
 #[tokio::test]

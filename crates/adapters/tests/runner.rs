@@ -128,7 +128,9 @@ impl Replica {
             slots: 4,
             worker: "test".to_owned(),
         };
-        let runner = Runner::new(leases, work, Arc::new(self.hub.clone()), handlers, settings);
+        let hub = Arc::new(self.hub.clone());
+        let metrics = self.database.metrics();
+        let runner = Runner::new(leases, work, hub, handlers, settings, metrics);
         let types = PgActionTypes::new(self.database.clone());
         types
             .register_handlers(&runner.action_types())
@@ -151,6 +153,7 @@ impl Replica {
             run_at: None,
             retry_of: None,
             input: Payload::parse(input).unwrap(),
+            traceparent: None,
         };
         let submitted = PgSubmissions::new(self.database.clone(), self.hub.clone())
             .submit(action, None)
@@ -776,6 +779,10 @@ impl Leases for SlowAnswer {
         lease: Duration,
     ) -> Result<Vec<Appended>, StoreError> {
         self.leases.append(appends, lease).await
+    }
+
+    async fn messages(&self, action: ActionId, before: Sequence) -> Result<u32, StoreError> {
+        self.leases.messages(action, before).await
     }
 
     async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {

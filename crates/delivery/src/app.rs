@@ -15,7 +15,7 @@ use apistos::spec::Spec;
 use deed_api::limits::Limits;
 use deed_domain::caller::Caller;
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
-use deed_domain::ports::Ids;
+use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
     ReadUsers, RegisterUser, Retry, Submit,
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::docs::Document;
 use crate::health::Readiness;
+use crate::metrics::HttpMetrics;
 use crate::middleware::{cors, frame};
 use crate::openapi::{self, DocumentError};
 use crate::problem::{ErrorCode, Refusal};
@@ -118,8 +119,12 @@ pub struct Parts {
     pub key: ServerKey,
     /// Makes request ids.
     pub ids: Arc<dyn Ids>,
+    /// Records requests as spans.
+    pub tracer: Arc<dyn Tracer>,
     /// Tells whether this replica can serve.
     pub readiness: Arc<dyn Readiness>,
+    /// What the interface measures.
+    pub metrics: HttpMetrics,
     /// Becomes true when the server begins to drain: streams and waits end, `/readyz` answers 503.
     pub draining: watch::Receiver<bool>,
 }
@@ -162,12 +167,20 @@ impl Api {
         &self.0.parts.key
     }
 
+    pub(crate) fn metrics(&self) -> &HttpMetrics {
+        &self.0.parts.metrics
+    }
+
     pub(crate) fn readiness(&self) -> Arc<dyn Readiness> {
         Arc::clone(&self.0.parts.readiness)
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.0.parts.runtime
+    }
+
+    pub(crate) fn tracer(&self) -> &dyn Tracer {
+        self.0.parts.tracer.as_ref()
     }
 
     pub(crate) fn document(&self) -> &Document {
@@ -231,13 +244,10 @@ impl Api {
         &self,
         work: impl Future<Output = Result<T, deed_domain::Error>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let task = match request_id::current() {
-            Some(id) => self.runtime().spawn(request_id::scope(id, work)),
-            None => self.runtime().spawn(work),
-        };
-        match task.await {
+        match request_id::spawn(self.runtime(), work).await {
             Ok(outcome) => outcome.map_err(Refusal::from),
             Err(error) if error.is_panic() => {
+                self.metrics().panicked();
                 Err(Refusal::new(ErrorCode::InternalError).because(error))
             }
             Err(error) => Err(Refusal::new(ErrorCode::Unavailable).because(error)),

@@ -19,6 +19,7 @@ mod health;
 mod idempotency;
 mod json;
 mod list;
+pub mod metrics;
 mod middleware;
 pub mod openapi;
 mod prefer;
@@ -30,6 +31,8 @@ pub mod sse;
 mod streams;
 mod users;
 
+pub use api_keys::render as api_key_body;
 pub use app::{Api, HttpSettings, Parts, Services, app};
 pub use health::{Check, Readiness};
 pub use server_key::ServerKey;
+pub use users::render as user_body;

@@ -30,6 +30,9 @@ pub(crate) const PATHS: [&str; 18] = [
     "/problems/{code}",
 ];
 
+/// The paths of Swagger UI, which are no part of the document.
+pub(crate) const PAGES: [&str; 2] = ["/docs", "/docs/{file}"];
+
 /// Every operation's extras.
 pub(crate) const OPERATIONS: &[&Operation] = &[
     &users::CREATE,

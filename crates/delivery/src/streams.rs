@@ -2,6 +2,8 @@
 
 mod feed;
 
+pub(crate) use feed::End as StreamEnd;
+
 use std::convert::Infallible;
 
 use actix_web::http::header;
@@ -31,6 +33,7 @@ use crate::extract::{
 };
 use crate::json::raw;
 use crate::list::List;
+use crate::metrics::StreamStart;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
@@ -103,7 +106,8 @@ pub(crate) async fn create(
     let location = format!("/actions/{}/events", submission.id);
     // It is accepted, whatever came of following it: who is told where it is needs no second try.
     let followed = followed.map_err(|error| Refusal::from(error).located(&location))?;
-    let mut response = respond(&api, followed, HeadRequest(false));
+    let id = submission.id;
+    let mut response = respond(&api, id, StreamStart::First, followed, HeadRequest(false));
     let location = location
         .parse()
         .map_err(|error: header::InvalidHeaderValue| {
@@ -185,7 +189,13 @@ pub(crate) async fn events(
                     ErrorCode::InvalidCursor => refusal,
                     _ => error,
                 })?;
-            Ok(EventsAnswer::Stream(respond(&api, followed, head)))
+            let start = match after {
+                Sequence::START => StreamStart::First,
+                _ => StreamStart::Resumed,
+            };
+            Ok(EventsAnswer::Stream(respond(
+                &api, id, start, followed, head,
+            )))
         }
     }
 }
@@ -254,7 +264,13 @@ fn render(event: Event) -> Result<EventBody, Refusal> {
 }
 
 /// The stream, 204 at the log's end, or the headers alone.
-fn respond(api: &Api, followed: Followed, head: HeadRequest) -> HttpResponse {
+fn respond(
+    api: &Api,
+    action: ActionId,
+    start: StreamStart,
+    followed: Followed,
+    head: HeadRequest,
+) -> HttpResponse {
     let events = match followed {
         Followed::AtEnd => return HttpResponse::NoContent().finish(),
         Followed::Events(events) => events,
@@ -268,7 +284,7 @@ fn respond(api: &Api, followed: Followed, head: HeadRequest) -> HttpResponse {
         // No body is sent after HEAD; an empty stream keeps the headers those of GET.
         return response.streaming(stream::empty::<Result<Bytes, Infallible>>());
     }
-    response.streaming(feed::start(api, events))
+    response.streaming(feed::start(api, action, start, events))
 }
 
 /// What GET `/actions/{id}/events` answers.

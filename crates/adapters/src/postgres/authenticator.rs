@@ -23,6 +23,7 @@ use super::pool::{Access, Database};
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
 use crate::auth_cache::AuthCache;
+use crate::metrics::{CacheLookUp, gauge_value};
 
 /// How often it is written down when keys were last used.
 const LAST_USED_INTERVAL: Duration = Duration::from_secs(10);
@@ -88,6 +89,12 @@ impl PgAuthenticator {
             .bind::<Array<Timestamptz>, _>(times);
         self.database.run(Access::Write, &statement).await?;
         Ok(())
+    }
+
+    /// Notes how large the cache is just now.
+    pub(crate) fn measure(&self) {
+        let metrics = &self.database.metrics().identities;
+        metrics.entries(gauge_value(self.cache.len()));
     }
 
     fn note_use(&self, identity: &Identity) {
@@ -170,7 +177,14 @@ impl Authenticator for PgAuthenticator {
         }
         let epoch = self.hub.identity_epoch();
         let now = Instant::now();
-        let identity = match epoch.and_then(|epoch| self.cache.find(&digest, epoch, now)) {
+        let found = epoch.map(|epoch| self.cache.find(&digest, epoch, now));
+        let metrics = &self.database.metrics().identities;
+        metrics.looked_up(match &found {
+            None => CacheLookUp::Bypassed,
+            Some(None) => CacheLookUp::Miss,
+            Some(Some(_)) => CacheLookUp::Hit,
+        });
+        let identity = match found.flatten() {
             Some(identity) => identity,
             None => {
                 let Some((identity, valid_for)) = self.look_up(&digest).await? else {

@@ -65,7 +65,35 @@ impl BadRow {
     }
 }
 
+/// Every [`DbError::kind`].
+pub(crate) const ERROR_KINDS: [&str; 9] = [
+    "constraint",
+    "contention",
+    "locked",
+    "unavailable",
+    "no_answer",
+    "outcome_unknown",
+    "value",
+    "bad_row",
+    "statement",
+];
+
 impl DbError {
+    /// Its variant, as a word for metrics.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Constraint(_) => "constraint",
+            Self::Contention(_) => "contention",
+            Self::Locked(_) => "locked",
+            Self::Unavailable(_) => "unavailable",
+            Self::NoAnswer(_) => "no_answer",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Value(_) => "value",
+            Self::BadRow(_) => "bad_row",
+            Self::Statement(_) => "statement",
+        }
+    }
+
     pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Contention(_))
     }
@@ -254,6 +282,24 @@ mod tests {
             ("relation \"actions\" does not exist", None),
         ] {
             assert_eq!(meaning(message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_known_beforehand() {
+        let text = || "x".to_owned();
+        for error in [
+            DbError::Constraint(text()),
+            DbError::Contention(text()),
+            DbError::Locked(text()),
+            DbError::Unavailable(text()),
+            DbError::NoAnswer(text()),
+            DbError::OutcomeUnknown(text()),
+            DbError::Value(text()),
+            BadRow::new("t", "c", 1, "p").into(),
+            DbError::Statement(DieselError::NotFound),
+        ] {
+            assert!(ERROR_KINDS.contains(&error.kind()), "{error:?}");
         }
     }
 

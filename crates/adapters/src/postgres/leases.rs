@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
     ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Outcome, Payload, Priority,
+    Sequence, Status,
 };
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, LeaseId, UserId};
@@ -25,11 +26,12 @@ use diesel::sql_types::{
 };
 use uuid::Uuid;
 
-use super::action_row::{int4, sequence, type_name};
+use super::action_row::{int4, sequence, trace_parent, type_name};
 use super::error::BadRow;
 use super::pool::{Access, Database};
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
+use crate::metrics::ActionMetrics;
 
 /// Leases in PostgreSQL.
 pub struct PgLeases {
@@ -44,11 +46,21 @@ impl PgLeases {
         Self { database, hub }
     }
 
+    fn metrics(&self) -> &ActionMetrics {
+        &self.database.metrics().actions
+    }
+
     fn log_grew(&self, action: Uuid, last: i32) -> Result<(), BadRow> {
         self.hub
             .log_grew(ActionId::from_uuid(action), sequence(last, "seq", action)?);
         Ok(())
     }
+}
+
+#[derive(QueryableByName)]
+struct MessagesRow {
+    #[diesel(sql_type = Int8)]
+    messages: i64,
 }
 
 #[derive(QueryableByName)]
@@ -73,6 +85,10 @@ struct GrantRow {
     deadline_at: DateTime<Utc>,
     #[diesel(sql_type = Text)]
     input: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    traceparent: Option<String>,
+    #[diesel(sql_type = Int8)]
+    waited_us: i64,
 }
 
 impl TryFrom<GrantRow> for Grant {
@@ -90,6 +106,8 @@ impl TryFrom<GrantRow> for Grant {
             expires_at,
             deadline_at,
             input,
+            traceparent,
+            waited_us: _,
         } = row;
         let count = |column, value: i16| {
             u16::try_from(value)
@@ -111,6 +129,7 @@ impl TryFrom<GrantRow> for Grant {
             input: Payload::from_stored(input),
             attempt: count("attempt", attempt)?,
             max_attempts: count("max_attempts", max_attempts)?,
+            traceparent: trace_parent(traceparent, action_id)?,
         })
     }
 }
@@ -137,13 +156,28 @@ struct AppendRow {
     verdict: String,
 }
 
-/// An action whose log has grown to `last_seq`.
 #[derive(QueryableByName)]
-struct EndRow {
+struct FinishRow {
     #[diesel(sql_type = SqlUuid)]
     action_id: Uuid,
     #[diesel(sql_type = Int4)]
     last_seq: i32,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Int8)]
+    took_us: i64,
+}
+
+#[derive(QueryableByName)]
+struct ReleaseRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Int4)]
+    last_seq: i32,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Bool)]
+    is_cancelled: bool,
 }
 
 #[derive(QueryableByName)]
@@ -160,6 +194,10 @@ struct RequeueRow {
     last_seq: Option<i32>,
     #[diesel(sql_type = Bool)]
     cancel_requested: bool,
+    #[diesel(sql_type = Nullable<Text>, column_name = "type")]
+    action_type: Option<String>,
+    #[diesel(sql_type = Nullable<Int8>)]
+    took_us: Option<i64>,
 }
 
 #[derive(QueryableByName)]
@@ -170,6 +208,8 @@ struct RescueRow {
     action_type: String,
     #[diesel(sql_type = Text)]
     verdict: String,
+    #[diesel(sql_type = Bool)]
+    is_expired: bool,
     #[diesel(sql_type = Int4)]
     last_seq: i32,
 }
@@ -208,6 +248,8 @@ impl Leases for PgLeases {
             .bind::<Nullable<Interval>, _>(lease.map(interval));
         let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
         for row in &rows {
+            self.metrics()
+                .granted(&row.action_type, microseconds(row.waited_us));
             self.log_grew(row.action_id, row.next_seq.saturating_sub(1))?;
         }
         Ok(rows
@@ -272,7 +314,11 @@ impl Leases for PgLeases {
             )
             .bind::<Interval, _>(interval(lease));
         let rows: Vec<AppendRow> = self.database.rows(Access::Write, &statement).await?;
-        let mut held = HashMap::new();
+        let sent: HashMap<Uuid, &Append> = appends
+            .iter()
+            .map(|append| (append.lease.action_id.as_uuid(), append))
+            .collect();
+        let (mut held, mut written) = (HashMap::new(), 0);
         for AppendRow {
             action_id,
             next_seq,
@@ -280,6 +326,11 @@ impl Leases for PgLeases {
             verdict,
         } in rows
         {
+            if verdict == "written"
+                && let Some(append) = sent.get(&action_id)
+            {
+                written += append.events.len();
+            }
             let appended = if verdict == "gap" {
                 Appended::OutOfOrder {
                     next_seq: sequence(next_seq, "next_seq", action_id)?,
@@ -293,14 +344,27 @@ impl Leases for PgLeases {
             };
             held.insert(action_id, appended);
         }
-        Ok(appends
+        let verdicts: Vec<Appended> = appends
             .iter()
             .map(|append| {
                 held.get(&append.lease.action_id.as_uuid())
                     .copied()
                     .unwrap_or(Appended::Lost)
             })
-            .collect())
+            .collect();
+        let lost = verdicts.iter().filter(|one| **one == Appended::Lost);
+        self.metrics().lost(lost.count());
+        self.metrics().appended(written);
+        Ok(verdicts)
+    }
+
+    async fn messages(&self, action: ActionId, before: Sequence) -> Result<u32, StoreError> {
+        let statement = Statement::new(include_str!("sql/messages.sql"))
+            .bind::<SqlUuid, _>(action.as_uuid())
+            .bind::<Int4, _>(int4(before));
+        let row: Option<MessagesRow> = self.database.row(Access::Read, &statement).await?;
+        let messages = row.map_or(0, |row| row.messages);
+        Ok(u32::try_from(messages).unwrap_or(u32::MAX))
     }
 
     async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError> {
@@ -346,13 +410,25 @@ impl Leases for PgLeases {
             .bind_events(finishes.iter().zip(&done).flat_map(|(finish, done)| {
                 numbered(finish.lease, finish.events.iter().chain([done]))
             }));
-        let rows: Vec<EndRow> = self.database.rows(Access::Write, &statement).await?;
+        let rows: Vec<FinishRow> = self.database.rows(Access::Write, &statement).await?;
+        let sent: HashMap<Uuid, &Finish> = finishes
+            .iter()
+            .map(|finish| (finish.lease.action_id.as_uuid(), finish))
+            .collect();
         let mut ended = HashMap::new();
-        for EndRow {
+        for FinishRow {
             action_id,
             last_seq,
+            action_type,
+            took_us,
         } in rows
         {
+            if let Some(finish) = sent.get(&action_id) {
+                let metrics = self.metrics();
+                metrics.attempted(&action_type, microseconds(took_us));
+                metrics.finished(&action_type, finish.outcome.status());
+                metrics.appended(finish.events.len().saturating_add(1));
+            }
             self.log_grew(action_id, last_seq)?;
             ended.insert(
                 action_id,
@@ -367,7 +443,7 @@ impl Leases for PgLeases {
         for action in self.finished_by(&missing).await? {
             ended.insert(action, Finished::Repeated);
         }
-        Ok(finishes
+        let verdicts: Vec<Finished> = finishes
             .iter()
             .map(|finish| {
                 ended
@@ -375,7 +451,10 @@ impl Leases for PgLeases {
                     .copied()
                     .unwrap_or(Finished::Lost)
             })
-            .collect())
+            .collect();
+        let lost = verdicts.iter().filter(|one| **one == Finished::Lost);
+        self.metrics().lost(lost.count());
+        Ok(verdicts)
     }
 
     async fn requeue(&self, requeues: &[Requeue]) -> Result<Vec<Requeued>, StoreError> {
@@ -402,8 +481,14 @@ impl Leases for PgLeases {
             action_id,
             last_seq,
             cancel_requested,
+            action_type,
+            took_us,
         } in rows
         {
+            if let (Some(name), Some(took)) = (action_type, took_us) {
+                self.metrics().attempted(&name, microseconds(took));
+                self.metrics().appended(1);
+            }
             let requeued = match last_seq {
                 Some(last) => {
                     self.log_grew(action_id, last)?;
@@ -414,14 +499,22 @@ impl Leases for PgLeases {
             held.insert(action_id, requeued);
         }
         self.hub.queue_grew();
-        Ok(requeues
+        let verdicts: Vec<Requeued> = requeues
             .iter()
             .map(|requeue| {
                 held.get(&requeue.lease.action_id.as_uuid())
                     .copied()
                     .unwrap_or(Requeued::Lost)
             })
-            .collect())
+            .collect();
+        for (requeue, verdict) in requeues.iter().zip(&verdicts) {
+            match verdict {
+                Requeued::Requeued => self.metrics().retried(requeue.reason),
+                Requeued::MustFinish { .. } => {}
+                Requeued::Lost => self.metrics().lost(1),
+            }
+        }
+        Ok(verdicts)
     }
 
     async fn release(&self, leases: &[LeaseRef]) -> Result<Vec<Released>, StoreError> {
@@ -432,13 +525,21 @@ impl Leases for PgLeases {
             .bind_leases(leases.iter())
             .bind::<Text, _>(retry_data(RetryReason::Released, None))
             .bind::<Text, _>(done_data(&Outcome::Cancelled));
-        let rows: Vec<EndRow> = self.database.rows(Access::Write, &statement).await?;
+        let rows: Vec<ReleaseRow> = self.database.rows(Access::Write, &statement).await?;
         let mut released = HashSet::new();
-        for EndRow {
+        for ReleaseRow {
             action_id,
             last_seq,
+            action_type,
+            is_cancelled,
         } in rows
         {
+            let metrics = self.metrics();
+            metrics.appended(1);
+            match is_cancelled {
+                true => metrics.finished(&action_type, Status::Cancelled),
+                false => metrics.retried(RetryReason::Released),
+            }
             self.log_grew(action_id, last_seq)?;
             released.insert(action_id);
         }
@@ -472,18 +573,32 @@ impl Leases for PgLeases {
             action_id,
             action_type,
             verdict,
+            is_expired,
             last_seq,
         } in rows
         {
             self.log_grew(action_id, last_seq)?;
+            let verdict = match verdict.as_str() {
+                "again" => RescueVerdict::Requeued,
+                "cancelled" => RescueVerdict::Cancelled,
+                _ => RescueVerdict::Failed,
+            };
+            let reason = match is_expired {
+                true => RetryReason::LeaseExpired,
+                false => RetryReason::AttemptTimeout,
+            };
+            let metrics = self.metrics();
+            metrics.taken_over(reason);
+            metrics.appended(1);
+            match verdict {
+                RescueVerdict::Requeued => metrics.retried(reason),
+                RescueVerdict::Cancelled => metrics.finished(&action_type, Status::Cancelled),
+                RescueVerdict::Failed => metrics.finished(&action_type, Status::Failed),
+            }
             rescued.push(Rescued {
                 action_id: ActionId::from_uuid(action_id),
                 action_type: type_name(&action_type, action_id)?,
-                verdict: match verdict.as_str() {
-                    "again" => RescueVerdict::Requeued,
-                    "cancelled" => RescueVerdict::Cancelled,
-                    _ => RescueVerdict::Failed,
-                },
+                verdict,
             });
         }
         if rescued
@@ -604,6 +719,11 @@ fn retry_data(reason: RetryReason, error: Option<&ActionError>) -> String {
 
 fn done_data(outcome: &Outcome) -> String {
     NewEvent::done(outcome).data.as_str().to_owned()
+}
+
+/// A time that the database has measured; its clock may have been set back meanwhile.
+fn microseconds(count: i64) -> Duration {
+    Duration::from_micros(u64::try_from(count).unwrap_or(0))
 }
 
 fn interval(duration: Duration) -> PgInterval {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool::Runtime;
@@ -11,7 +10,7 @@ use diesel::QueryableByName;
 use diesel::pg::Pg;
 use diesel::result::ConnectionError;
 use diesel::result::Error as DieselError;
-use diesel_async::pooled_connection::deadpool::{Object, Pool};
+use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
 };
@@ -23,6 +22,7 @@ use tokio_postgres::NoTls;
 
 use super::error::DbError;
 use super::statement::Statement;
+use crate::metrics::{DatabaseMetrics, Metrics, PoolSample, gauge_value};
 
 /// How long a request waits for a free connection.
 const WAIT: Duration = Duration::from_secs(2);
@@ -66,7 +66,7 @@ pub(crate) enum Access {
 pub struct Database {
     pool: Pool<AsyncPgConnection>,
     config: Arc<tokio_postgres::Config>,
-    statements: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 impl fmt::Debug for Database {
@@ -103,14 +103,31 @@ impl Database {
         Ok(Self {
             pool,
             config,
-            statements: Arc::new(AtomicU64::new(0)),
+            metrics: Arc::default(),
         })
     }
 
     /// How many statements were sent since the start.
     #[must_use]
     pub fn statements(&self) -> u64 {
-        AtomicU64::load(&self.statements, Ordering::Relaxed)
+        self.metrics.database.statements()
+    }
+
+    /// What everything that is built over this database measures.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Notes what the pool is like just now.
+    pub(crate) fn measure_pool(&self) {
+        let status = self.pool.status();
+        self.metrics.database.pool(PoolSample {
+            max: gauge_value(status.max_size),
+            open: gauge_value(status.size),
+            idle: gauge_value(status.available),
+            waiting: gauge_value(status.waiting),
+        });
     }
 
     /// Closes the pool: connections end as they come back, and further work is refused.
@@ -164,6 +181,7 @@ impl Database {
                 Err(error) if error.is_retryable() && retries < RETRIES => {
                     drop(checkout);
                     retries += 1;
+                    self.metrics.database.retried();
                     log::debug!(retry = retries; "a statement met a neighbour and is run again");
                     tokio::time::sleep(pause(retries)).await;
                 }
@@ -219,19 +237,26 @@ impl Database {
     }
 
     async fn checkout(&self, deadline: Instant) -> Result<Checkout<'_>, DbError> {
-        match timeout_at(
-            deadline.min(Instant::now() + READ_DEADLINE),
-            self.pool.get(),
-        )
-        .await
-        {
+        let began = Instant::now();
+        let taken = timeout_at(deadline.min(began + READ_DEADLINE), self.pool.get()).await;
+        let metrics = &self.metrics.database;
+        metrics.waited(began.elapsed());
+        match taken {
             Ok(Ok(object)) => Ok(Checkout {
                 object: Some(object),
                 idle: true,
-                statements: &self.statements,
+                metrics,
             }),
-            Ok(Err(error)) => Err(DbError::Unavailable(error.to_string())),
-            Err(_) => Err(DbError::Unavailable("no connection in time".to_owned())),
+            Ok(Err(error)) => {
+                if matches!(error, PoolError::Timeout(_)) {
+                    metrics.timed_out();
+                }
+                Err(DbError::Unavailable(error.to_string()))
+            }
+            Err(_) => {
+                metrics.timed_out();
+                Err(DbError::Unavailable("no connection in time".to_owned()))
+            }
         }
     }
 }
@@ -244,6 +269,13 @@ impl Access {
                 Self::Write => WRITE_DEADLINE,
             }
     }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
 }
 
 /// A connection in use. It goes back to the pool only if nothing is under way on it: work that was
@@ -251,7 +283,7 @@ impl Access {
 struct Checkout<'p> {
     object: Option<Object<AsyncPgConnection>>,
     idle: bool,
-    statements: &'p AtomicU64,
+    metrics: &'p DatabaseMetrics,
 }
 
 impl Checkout<'_> {
@@ -268,21 +300,26 @@ impl Checkout<'_> {
         let Some(connection) = self.object.as_deref_mut() else {
             return Err(DbError::Unavailable("the connection is gone".to_owned()));
         };
-        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.metrics.sent(access.as_str());
         self.idle = false;
-        match timeout_at(deadline, work(connection)).await {
+        let began = Instant::now();
+        let answer = timeout_at(deadline, work(connection)).await;
+        self.metrics.answered(access.as_str(), began.elapsed());
+        let failure = match answer {
             Ok(Ok(value)) => {
                 self.idle = true;
-                Ok(value)
+                return Ok(value);
             }
             Ok(Err(error)) => {
                 let error = DbError::from(error);
                 // Closed, about to be closed, or no longer the primary's: connect anew.
                 self.idle = !matches!(error, DbError::NoAnswer(_) | DbError::Unavailable(_));
-                Err(error.of(access))
+                error.of(access)
             }
-            Err(_) => Err(DbError::NoAnswer("no answer in time".to_owned()).of(access)),
-        }
+            Err(_) => DbError::NoAnswer("no answer in time".to_owned()).of(access),
+        };
+        self.metrics.failed(failure.kind());
+        Err(failure)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use deed_domain::action::{NewAction, NewEvent, Outcome, Payload, Sequence};
+use deed_domain::action::{NewAction, NewEvent, Outcome, Payload, Sequence, Status};
 use deed_domain::caller::Reach;
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
@@ -48,8 +48,9 @@ struct SubmittedRow {
 
 #[derive(QueryableByName)]
 struct CancelRow {
-    #[diesel(sql_type = Bool)]
-    exists: bool,
+    /// The action's type, if it exists and is in reach.
+    #[diesel(sql_type = Nullable<Text>, column_name = "type")]
+    action_type: Option<String>,
     #[diesel(sql_type = Nullable<Int4>)]
     last_seq: Option<i32>,
     #[diesel(sql_type = Bool)]
@@ -65,7 +66,7 @@ impl Submissions for PgSubmissions {
         action: NewAction,
         idempotency: Option<Idempotency>,
     ) -> Result<Submitted, StoreError> {
-        let id = action.id;
+        let (id, action_type) = (action.id, action.action_type.clone());
         let statement = submit_statement(&[(&action, idempotency.as_ref())]);
         for _ in 0..SUBMIT_TRIES {
             let row = match self
@@ -78,6 +79,10 @@ impl Submissions for PgSubmissions {
             };
             let is_known = row.is_some();
             if row.is_some_and(|row| row.is_new) {
+                self.database
+                    .metrics()
+                    .actions
+                    .submitted(action_type.as_str());
                 self.hub.log_grew(id, Sequence::FIRST);
                 self.hub.queue_grew();
                 return Ok(Submitted::New);
@@ -111,15 +116,18 @@ impl Submissions for PgSubmissions {
                 break;
             };
             let CancelRow {
-                exists,
+                action_type,
                 last_seq,
                 is_asked,
                 is_over,
             } = row;
-            if !exists {
+            let Some(action_type) = action_type else {
                 return Ok(CancelVerdict::NotFound);
-            }
+            };
             if let Some(last) = last_seq {
+                let metrics = &self.database.metrics().actions;
+                metrics.finished(&action_type, Status::Cancelled);
+                metrics.appended(1);
                 self.hub.log_grew(id, sequence(last, "seq", id.as_uuid())?);
                 return Ok(CancelVerdict::Cancelled);
             }
@@ -175,5 +183,8 @@ fn submit_statement<'a>(items: &[(&'a NewAction, Option<&'a Idempotency>)]) -> S
         .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(key(items, |asked| asked.key.as_str()))
         .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(items, |asked| {
             asked.request_hash.to_vec()
+        }))
+        .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(column(items, |action| {
+            action.traceparent.map(|parent| parent.to_string())
         }))
 }

@@ -50,6 +50,8 @@ struct Shared {
     generation: AtomicI64,
     pulsed_at: Mutex<Option<Instant>>,
     is_listening: AtomicBool,
+    /// When a message was heard last; at first, when the hub was made.
+    heard_at: Mutex<Instant>,
     /// Wakes the pulse before its time: after a gap in listening.
     catch_up: Notify,
 }
@@ -82,6 +84,7 @@ impl WakeupHub {
                 generation: AtomicI64::new(0),
                 pulsed_at: Mutex::default(),
                 is_listening: AtomicBool::new(false),
+                heard_at: Mutex::new(Instant::now()),
                 catch_up: Notify::new(),
             }),
         }
@@ -104,6 +107,13 @@ impl WakeupHub {
     #[must_use]
     pub fn is_listening(&self) -> bool {
         self.shared.is_listening.load(Ordering::Relaxed)
+    }
+
+    /// Notes for how long nothing was heard.
+    pub(crate) fn measure(&self) {
+        let silence = lock(&self.shared.heard_at).elapsed();
+        let metrics = &self.shared.database.metrics().wakeups;
+        metrics.listener(self.is_listening(), silence);
     }
 
     /// The log of `action` reaches to `last` now.

@@ -4,14 +4,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deed_domain::action::{ActionType, Cancel, Grant, Payload};
+use deed_domain::action::{ActionType, Cancel, Grant, Payload, Status};
 use deed_domain::error::StoreError;
-use deed_domain::ports::{ActionHandler, Context, Failure, Performance, Task};
+use deed_domain::ports::{ActionHandler, Context, Failure, Performance, Span, SpanRecord, Task};
 use deed_domain::service::{Attempt, Ended, Settled};
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::performing::{Performing, Stop};
+use crate::metrics::RunnerMetrics;
 
 /// How long a handler may go on after it was told to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -20,14 +22,31 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 pub(super) async fn run(
     shared: Arc<Shared>,
-    grant: Grant,
+    mut grant: Grant,
+    span: Option<Box<dyn Span>>,
     action_type: ActionType,
     handler: Arc<dyn ActionHandler>,
     performing: Arc<Performing>,
 ) {
-    let ended = perform(&grant, &action_type, handler.as_ref(), &performing).await;
-    if let Some(ended) = ended {
-        settle(&shared, &grant, &action_type, &performing, ended).await;
+    let began = Instant::now();
+    if let Some(span) = &span {
+        grant.traceparent = Some(span.traceparent());
+    }
+    let ended = match messages_before(&shared, &grant, &performing).await {
+        Some(before) => {
+            let handler = handler.as_ref();
+            let metrics = &shared.metrics;
+            perform(&grant, before, &action_type, handler, &performing, metrics).await
+        }
+        None => stopped(&performing, None),
+    };
+    let outcome = match ended {
+        Some(ended) => settle(&shared, &grant, &action_type, &performing, ended).await,
+        None => Told::Lost,
+    };
+    tell(&shared, &grant, began.elapsed(), outcome);
+    if let Some(span) = span {
+        span.end(record(&grant, &shared.worker, outcome));
     }
     let mut present = shared.performing();
     // The same action may be performed anew already, by the next attempt.
@@ -39,12 +58,41 @@ pub(super) async fn run(
     }
 }
 
+/// How many chunks earlier attempts have left. Asks until there is an answer; `None` when the attempt is stopped before.
+async fn messages_before(shared: &Shared, grant: &Grant, performing: &Performing) -> Option<u32> {
+    // A log in which nothing but `created` and the first `started` can stand.
+    if grant.lease.next_seq.get() <= 3 {
+        return Some(0);
+    }
+    let id = grant.lease.id.action_id;
+    let mut pause = PAUSE.0;
+    loop {
+        let asked = tokio::select! {
+            asked = shared.leases.messages(id, grant.lease.next_seq) => asked,
+            _ = performing.stopped_beyond(Stop::No) => return None,
+        };
+        match asked {
+            Ok(messages) => return Some(messages),
+            Err(error) => {
+                log::debug!(action_id:% = id, error:err = error; "{id} waits for the store")
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = performing.stopped_beyond(Stop::No) => return None,
+        }
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
 /// Runs the handler; `None` when the lease was lost.
 async fn perform(
     grant: &Grant,
+    messages_before: u32,
     action_type: &ActionType,
     handler: &dyn ActionHandler,
     performing: &Arc<Performing>,
+    metrics: &RunnerMetrics,
 ) -> Option<Ended> {
     let task = Task {
         action_id: grant.lease.id.action_id,
@@ -53,6 +101,8 @@ async fn perform(
         input: grant.input.clone(),
         attempt: grant.attempt,
         max_attempts: grant.max_attempts,
+        messages_before,
+        traceparent: grant.traceparent,
     };
     let performance: Arc<dyn Performance> = performing.clone();
     let context = Context::new(performance);
@@ -78,6 +128,7 @@ async fn perform(
         Some(Ok(Err(failure))) => stopped(performing, Some(failure)),
         Some(Err(_)) => {
             log::error!(action_id:% = task.action_id, action_type:% = task.action_type; "a handler panicked");
+            metrics.panicked();
             Some(Ended::Failed(Failure::retryable(
                 "handler_panicked",
                 "The handler panicked.",
@@ -107,17 +158,18 @@ fn stopped(performing: &Performing, failure: Option<Failure>) -> Option<Ended> {
     }
 }
 
-/// Records the end. Tries until there is an answer, for the same end again writes nothing twice.
+/// Records the end and answers what became of the attempt. Tries until there is an answer, for the same end again
+/// writes nothing twice.
 async fn settle(
     shared: &Shared,
     grant: &Grant,
     action_type: &ActionType,
     performing: &Performing,
     ended: Ended,
-) {
+) -> Told {
     let (next_seq, unsent) = performing.close().await;
     if performing.stopped() == Stop::Lost {
-        return;
+        return Told::Lost;
     }
     let cancel = match performing.stopped() {
         Stop::Cancelled => Cancel::Asked,
@@ -133,31 +185,86 @@ async fn settle(
     let mut pause = PAUSE.0;
     loop {
         match shared.work.settle(&attempt).await {
-            Ok(Settled::Over(status)) => {
-                log::info!(action_id:% = id, action_type:% = grant.action_type, attempt = grant.attempt; "{id} ended: {status}");
-                return;
-            }
-            Ok(Settled::Again) => {
-                log::info!(action_id:% = id, action_type:% = grant.action_type, attempt = grant.attempt; "{id} will be tried again");
-                return;
-            }
-            Ok(Settled::Lost) => {
-                log::warn!(action_id:% = id; "the lease on {id} was lost before its end was recorded");
-                return;
-            }
+            Ok(Settled::Over(status)) => return Told::Over(status),
+            Ok(Settled::Again) => return Told::Again,
+            Ok(Settled::Lost) => return Told::Lost,
             Err(error @ (StoreError::Bug(_) | StoreError::BadRow { .. })) => {
                 // Again would go wrong again: its lease expires, and the action is tried anew.
                 log::error!(action_id:% = id, error:err = error; "the end of {id} could not be recorded");
-                return;
+                return Told::Unrecorded;
             }
             Err(error) => {
                 log::debug!(action_id:% = id, error:err = error; "the end of {id} waits for the store")
             }
         }
         if performing.stopped() == Stop::Lost {
-            return;
+            return Told::Lost;
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// What is told of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Its action is over, so.
+    Over(Status),
+    /// Another attempt will follow.
+    Again,
+    /// Its lease was lost: whatever it did counts for nothing.
+    Lost,
+    /// The store refused to take its end.
+    Unrecorded,
+}
+
+impl Told {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Over(status) => status.as_str(),
+            Self::Again => "retry",
+            Self::Lost => "lease_lost",
+            Self::Unrecorded => "unrecorded",
+        }
+    }
+}
+
+/// One line an attempt.
+fn tell(shared: &Shared, grant: &Grant, took: Duration, told: Told) {
+    let id = grant.lease.id.action_id;
+    let (kind, attempt, worker) = (&grant.action_type, grant.attempt, shared.worker.as_str());
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let outcome = told.as_str();
+    let trace_id = grant.traceparent.map(|parent| parent.trace_id.to_string());
+    let level = match told {
+        Told::Over(_) | Told::Again => log::Level::Info,
+        Told::Lost | Told::Unrecorded => log::Level::Warn,
+    };
+    log::log!(
+        level,
+        action_id:% = id, action_type:% = kind, attempt, worker, duration_ms = milliseconds, outcome,
+        trace_id = trace_id.as_deref();
+        "attempt {attempt} of {id} ({kind}): {outcome} after {milliseconds} ms"
+    );
+}
+
+fn record(grant: &Grant, worker: &str, told: Told) -> SpanRecord {
+    let outcome = told.as_str();
+    SpanRecord {
+        name: format!("perform {}", grant.action_type),
+        attributes: vec![
+            (
+                "deed.action.id",
+                grant.lease.id.action_id.to_string().into(),
+            ),
+            ("deed.action.type", grant.action_type.as_str().into()),
+            ("deed.attempt", grant.attempt.into()),
+            ("deed.worker", worker.into()),
+            ("deed.outcome", outcome.into()),
+        ],
+        error: match told {
+            Told::Over(Status::Succeeded | Status::Cancelled) => None,
+            Told::Over(_) | Told::Again | Told::Lost | Told::Unrecorded => Some(outcome.into()),
+        },
     }
 }

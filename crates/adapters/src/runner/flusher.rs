@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deed_domain::error::StoreError;
 use deed_domain::ports::{Append, Appended};
+use tokio::time::Instant;
 
 use super::performing::{Performing, Stop};
 use super::{LEASE, Shared};
@@ -44,9 +45,14 @@ fn gather(shared: &Shared) -> Batch {
 async fn store(shared: &Shared, batch: Batch) {
     let appends: Vec<Append> = batch.iter().map(|(_, append)| append.clone()).collect();
     let mut pause = PAUSE.0;
+    let began = Instant::now();
     loop {
         match shared.leases.append(&appends, LEASE).await {
             Ok(verdicts) => {
+                let events = appends.iter().map(|append| append.events.len()).sum();
+                shared
+                    .metrics
+                    .flushed(appends.len(), events, began.elapsed());
                 for ((performing, _), verdict) in batch.iter().zip(verdicts) {
                     performing.flushed(verdict);
                 }

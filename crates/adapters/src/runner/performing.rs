@@ -230,6 +230,7 @@ mod tests {
             input: Payload::empty_object(),
             attempt: 1,
             max_attempts: 3,
+            traceparent: None,
         };
         Performing::new(&grant, Arc::default())
     }

@@ -1,7 +1,6 @@
 //! The outermost middleware.
 
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -13,8 +12,10 @@ use actix_web::{Error, HttpMessage, HttpResponse};
 use deed_api::problem::MEDIA_TYPE;
 use futures_util::FutureExt;
 
+use super::access::Access;
 use super::unread::Held;
 use crate::app::Api;
+use crate::metrics::InFlight;
 use crate::problem::{Draft, ErrorCode, Refusal};
 use crate::request_id::{self, RequestId};
 
@@ -42,7 +43,8 @@ pub(crate) async fn frame<B>(
 where
     B: MessageBody + 'static,
 {
-    let started = Instant::now();
+    let access = Access::begin(&request, api.tracer());
+    let in_flight = api.metrics().begun();
     let id = request
         .headers()
         .get(X_REQUEST_ID)
@@ -56,12 +58,17 @@ where
         request.extensions_mut().insert(HeadOnly);
     }
 
-    request_id::scope(id.clone(), async move {
+    let current = request_id::Current {
+        id: id.clone(),
+        trace: access.trace(),
+    };
+    request_id::scope(current, async move {
         let frame = Frame {
             id,
             method,
             instance,
-            started,
+            access,
+            in_flight,
             knows_chunks: request.version() >= Version::HTTP_11,
             body: Held::of(&mut request),
         };
@@ -80,6 +87,7 @@ where
             Ok(Ok(response)) => Ok(frame.close(response.map_into_boxed_body())),
             Ok(Err(error)) => Err(frame.close_error(&error)),
             Err(panic) => {
+                frame.in_flight.panicked();
                 let refusal =
                     Refusal::new(ErrorCode::InternalError).because(panic_text(panic.as_ref()));
                 Err(frame.close_error(&refusal.into()))
@@ -94,25 +102,32 @@ struct Frame {
     id: RequestId,
     method: Method,
     instance: String,
-    started: Instant,
+    access: Access,
+    in_flight: InFlight,
     knows_chunks: bool,
     body: Option<Held>,
 }
 
 impl Frame {
     /// Finishes a response that still belongs to its request.
-    fn close(&self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    fn close(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         let (request, response) = response.into_parts();
         let response = self.finish(response);
         let route = request.match_pattern();
-        self.log(route.as_deref().unwrap_or("-"), response.status());
+        self.in_flight
+            .answered(&self.method, route.as_deref(), response.status());
+        self.access
+            .answered(route.as_deref(), response.status(), response.body().size());
         ServiceResponse::new(request, response)
     }
 
     /// Finishes an error whose request is gone, such as a panic: actix sends the response that the error carries.
-    fn close_error(&self, error: &Error) -> Error {
+    fn close_error(self, error: &Error) -> Error {
         let response = self.finish(error.error_response());
-        self.log("-", response.status());
+        self.in_flight
+            .answered(&self.method, None, response.status());
+        self.access
+            .answered(None, response.status(), response.body().size());
         InternalError::from_response("request failed", response).into()
     }
 
@@ -196,19 +211,6 @@ impl Frame {
         };
         response.headers_mut().insert(header::ALLOW, allow);
         response
-    }
-
-    /// One line a request, when its answer's headers are ready. The route's pattern, never the path: ids would make
-    /// every line its own, and a path may hold what somebody pasted.
-    fn log(&self, route: &str, status: StatusCode) {
-        let status = status.as_u16();
-        let milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let method = self.method.as_str();
-        log::info!(
-            target: "deed::access",
-            method, route, status, duration_ms = milliseconds;
-            "{method} {route} {status} {milliseconds} ms"
-        );
     }
 }
 

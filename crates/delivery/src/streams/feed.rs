@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deed_domain::action::Event;
+use deed_domain::id::ActionId;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::app::{Api, HttpSettings};
+use crate::metrics::StreamStart;
 use crate::request_id;
 use crate::sse;
 
@@ -24,6 +26,8 @@ type Chunk = (Bytes, OwnedSemaphorePermit);
 /// Starts the task and answers the body that it feeds. Dropping the body ends the task.
 pub(super) fn start(
     api: &Api,
+    action: ActionId,
+    start: StreamStart,
     events: BoxStream<'static, Event>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     let settings = api.settings();
@@ -33,15 +37,31 @@ pub(super) fn start(
         age: age(settings.stream_max_age, api.random_byte()),
         heartbeat: settings.stream_heartbeat,
     };
-    let work = feed(events, outlet, limits, api.drained());
-    match request_id::current() {
-        Some(id) => drop(api.runtime().spawn(request_id::scope(id, work))),
-        None => drop(api.runtime().spawn(work)),
-    }
+    let drained = api.drained();
+    let open = api.metrics().stream(start);
+    let events = open.counted(events);
+    let work = async move {
+        let began = Instant::now();
+        let (end, sent) = feed(events, outlet, limits, drained).await;
+        open.ended(end);
+        tell(action, began.elapsed(), end, sent);
+    };
+    drop(request_id::spawn(api.runtime(), work));
     stream::unfold(receiver, |mut receiver: mpsc::Receiver<Chunk>| async move {
         let (bytes, _room) = receiver.recv().await?;
         Some((Ok(bytes), receiver))
     })
+}
+
+/// One line a stream, when it ends.
+fn tell(action: ActionId, lasted: Duration, end: End, sent: usize) {
+    let milliseconds = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
+    let reason = end.as_str();
+    log::info!(
+        target: "deed::stream",
+        action_id:% = action, stream_ms = milliseconds, events = sent, reason;
+        "stream of {action} ended after {milliseconds} ms: {reason}"
+    );
 }
 
 /// 80 to 100 % of the maximum, so that the streams of one moment don't all reconnect in another.
@@ -57,51 +77,87 @@ struct Limits {
 
 /// Why a stream has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// After `done`, or because the caller is no longer valid.
-    Over,
-    /// At its maximum age, or because the server drains: the client is to reconnect.
-    Early,
-    /// The reader has gone, or took nothing for too long.
-    Cut,
+pub(crate) enum End {
+    /// After `done`.
+    Done,
+    /// The caller is no longer valid.
+    Invalid,
+    /// At its maximum age: the client is to reconnect.
+    Old,
+    /// The server drains: the client is to reconnect.
+    Draining,
+    /// The reader has gone.
+    Gone,
+    /// The reader took nothing for too long, and was cut.
+    Stalled,
 }
 
+impl End {
+    /// Every reason.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Done,
+        Self::Invalid,
+        Self::Old,
+        Self::Draining,
+        Self::Gone,
+        Self::Stalled,
+    ];
+
+    /// Its name in the log and in the metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Invalid => "caller_invalid",
+            Self::Old => "max_age",
+            Self::Draining => "draining",
+            Self::Gone => "client_gone",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// Sends events until the stream is to end; answers why it ended, and how many went out.
 async fn feed(
     mut events: BoxStream<'static, Event>,
     outlet: Outlet,
     limits: Limits,
     drained: impl Future<Output = ()> + Send,
-) -> End {
+) -> (End, usize) {
+    let (mut sent, mut is_done) = (0, false);
     tokio::pin!(drained);
     let old = sleep(limits.age);
     tokio::pin!(old);
     let mut heartbeat = interval_at(Instant::now() + limits.heartbeat, limits.heartbeat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    if outlet.send(sse::RETRY).await.is_err() {
-        return End::Cut;
+    if let Err(end) = outlet.send(sse::RETRY).await {
+        return (end, sent);
     }
-    loop {
-        let chunk = tokio::select! {
+    let end = loop {
+        let (chunk, is_event) = tokio::select! {
             biased;
-            () = outlet.closed() => return End::Cut,
-            () = &mut drained => break,
-            () = &mut old => break,
+            () = outlet.closed() => return (End::Gone, sent),
+            () = &mut drained => break End::Draining,
+            () = &mut old => break End::Old,
             event = events.next() => match event {
                 Some(event) => {
                     heartbeat.reset();
-                    sse::encode(event.seq.get(), event.name.as_str(), event.data.as_str())
+                    is_done = event.name.is_last();
+                    let chunk = sse::encode(event.seq.get(), event.name.as_str(), event.data.as_str());
+                    (chunk, true)
                 }
-                None => return End::Over,
+                None if is_done => return (End::Done, sent),
+                None => return (End::Invalid, sent),
             },
-            _ = heartbeat.tick() => sse::HEARTBEAT,
+            _ = heartbeat.tick() => (sse::HEARTBEAT, false),
         };
-        if outlet.send(chunk).await.is_err() {
-            return End::Cut;
+        if let Err(end) = outlet.send(chunk).await {
+            return (end, sent);
         }
-    }
+        sent += usize::from(is_event);
+    };
     match outlet.send(sse::RETRY).await {
-        Ok(()) => End::Early,
-        Err(Stalled) => End::Cut,
+        Ok(()) => (end, sent),
+        Err(cut) => (cut, sent),
     }
 }
 
@@ -112,10 +168,6 @@ struct Outlet {
     bytes: u32,
     stall: Duration,
 }
-
-/// The reader has gone, or took nothing for too long.
-#[derive(Debug)]
-struct Stalled;
 
 impl Outlet {
     fn new(chunks: mpsc::Sender<Chunk>, settings: &HttpSettings) -> Self {
@@ -138,7 +190,8 @@ impl Outlet {
     }
 
     /// Waits for room, at most the time after which a reader is cut. A chunk larger than all room waits for all.
-    async fn send(&self, bytes: Bytes) -> Result<(), Stalled> {
+    /// Fails when the reader has gone, or took nothing for too long.
+    async fn send(&self, bytes: Bytes) -> Result<(), End> {
         let size = u32::try_from(bytes.len())
             .unwrap_or(u32::MAX)
             .clamp(1, self.bytes);
@@ -146,19 +199,16 @@ impl Outlet {
             let room = Arc::clone(&self.room)
                 .acquire_many_owned(size)
                 .await
-                .map_err(|_| Stalled)?;
-            self.chunks.send((bytes, room)).await.map_err(|_| Stalled)
+                .map_err(|_| End::Gone)?;
+            self.chunks.send((bytes, room)).await.map_err(|_| End::Gone)
         });
         tokio::select! {
             biased;
             sent = sent => match sent {
                 Ok(sent) => sent,
-                Err(_) => {
-                    log::info!("a stream's reader took nothing for {} s and is cut", self.stall.as_secs());
-                    Err(Stalled)
-                }
+                Err(_) => Err(End::Stalled),
             },
-            () = self.closed() => Err(Stalled),
+            () = self.closed() => Err(End::Gone),
         }
     }
 }
@@ -211,7 +261,7 @@ mod tests {
             feed(events, outlet, limits, std::future::pending()),
             read_all(receiver)
         );
-        assert_eq!(end, End::Over);
+        assert_eq!(end, (End::Done, 2));
         assert_eq!(
             text,
             "retry: 2000\n\nid: 1\nevent: created\ndata: {}\n\nid: 2\nevent: done\ndata: {}\n\n"
@@ -230,7 +280,7 @@ mod tests {
             feed(events, outlet, limits, std::future::pending()),
             read_all(receiver)
         );
-        assert_eq!(end, End::Early);
+        assert_eq!(end, (End::Old, 0));
         assert_eq!(
             text,
             "retry: 2000\n\n: heartbeat\n\n: heartbeat\n\nretry: 2000\n\n"
@@ -249,8 +299,23 @@ mod tests {
             .boxed();
         let drained = sleep(Duration::from_secs(3));
         let (end, text) = tokio::join!(feed(events, outlet, limits, drained), read_all(receiver));
-        assert_eq!(end, End::Early);
+        assert_eq!(end, (End::Draining, 1));
         assert!(text.ends_with("data: {}\n\nretry: 2000\n\n"), "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_end_before_done_mean_that_the_caller_is_no_longer_valid() {
+        let (outlet, receiver) = outlet(&settings());
+        let events = stream::iter([event(1, "created", "{}")]).boxed();
+        let limits = Limits {
+            age: FAR,
+            heartbeat: FAR,
+        };
+        let (end, _) = tokio::join!(
+            feed(events, outlet, limits, std::future::pending()),
+            read_all(receiver)
+        );
+        assert_eq!(end, (End::Invalid, 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -269,7 +334,7 @@ mod tests {
                 std::future::pending()
             )
             .await,
-            End::Cut
+            (End::Gone, 0)
         );
     }
 
@@ -288,7 +353,7 @@ mod tests {
         let began = Instant::now();
         assert_eq!(
             feed(events, outlet, limits, std::future::pending()).await,
-            End::Cut
+            (End::Stalled, 3)
         );
         assert_eq!(began.elapsed(), settings.stream_stall);
         assert_eq!(receiver.len(), 4);
@@ -309,7 +374,7 @@ mod tests {
         };
         assert_eq!(
             feed(events, outlet, limits, std::future::pending()).await,
-            End::Cut
+            (End::Stalled, 2)
         );
         let mut waiting = 0;
         while let Ok((bytes, _room)) = receiver.try_recv() {
@@ -335,7 +400,7 @@ mod tests {
             feed(events, outlet, limits, std::future::pending()),
             read_all(receiver)
         );
-        assert_eq!(end, End::Over);
+        assert_eq!(end, (End::Done, 2));
         assert!(text.len() > 5000);
     }
 

@@ -14,6 +14,7 @@ mod document;
 mod edges;
 mod limits;
 mod log;
+mod metrics;
 mod queries;
 mod retry;
 mod streams;

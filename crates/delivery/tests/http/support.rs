@@ -10,6 +10,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::test::{TestRequest, init_service};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use deed_delivery::metrics::HttpMetrics;
 use deed_delivery::{Api, Check, HttpSettings, Parts, Readiness, ServerKey, Services, app};
 use deed_domain::action::{
     Action, ActionOverview, ActionType, ActionTypeName, Event, EventName, Payload, PerformedBy,
@@ -22,7 +23,7 @@ use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::ports::{
     Authenticator, Clock, EventPage, Ids, MockActionReader, MockActionTypes, MockApiKeyRepository,
     MockAuthenticator, MockClock, MockEventLog, MockIds, MockInputSchemas, MockPasswordHasher,
-    MockSubmissions, MockUserRepository, MockWakeups, UserRepository, Wakeups,
+    MockSubmissions, MockUserRepository, MockWakeups, NoTracer, Tracer, UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
@@ -52,6 +53,8 @@ pub(crate) struct Fakes {
     pub(crate) wakeups: MockWakeups,
     pub(crate) settings: HttpSettings,
     pub(crate) checks: Vec<Check>,
+    pub(crate) tracer: Arc<dyn Tracer>,
+    pub(crate) metrics: HttpMetrics,
     pub(crate) draining: watch::Sender<bool>,
 }
 
@@ -75,6 +78,8 @@ pub(crate) fn fakes() -> Fakes {
         wakeups: MockWakeups::new(),
         settings: HttpSettings::default(),
         checks: Vec::new(),
+        tracer: Arc::new(NoTracer),
+        metrics: HttpMetrics::default(),
         draining: watch::Sender::new(false),
     }
 }
@@ -162,11 +167,13 @@ impl Fakes {
             follow: Follow::new(log, wakeups, authenticator, clock),
         };
         Api::new(Parts {
+            metrics: self.metrics,
             services,
             settings: self.settings,
             runtime: tokio::runtime::Handle::current(),
             key: ServerKey::new([7; 32]),
             ids,
+            tracer: self.tracer,
             readiness: Arc::new(Checks(self.checks)),
             draining: self.draining.subscribe(),
         })
@@ -399,6 +406,7 @@ pub(crate) fn action(id: ActionId, status: Status) -> Action {
         input: Payload::parse(r#"{"text": "a  b", "n": 1.50}"#).unwrap(),
         output: (status == Status::Succeeded)
             .then(|| Payload::parse(r#"{"z":1,"a":"\u0000"}"#).unwrap()),
+        traceparent: None,
     }
 }
 

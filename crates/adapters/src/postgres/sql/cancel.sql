@@ -1,7 +1,7 @@
 -- $1 action, $2 owner or everybody's, $3 types it may be of, $4 done data. All three answers empty for an
 -- action that exists: it moved between queue and lease under the statement, which is then run again.
 WITH mine AS MATERIALIZED (
-  SELECT a.id FROM actions a JOIN action_types t ON t.id = a.type_id
+  SELECT a.id, t.name AS type FROM actions a JOIN action_types t ON t.id = a.type_id
   WHERE a.id = $1::uuid AND ($2::uuid IS NULL OR a.user_id = $2::uuid) AND ($3::text[] IS NULL OR t.name LIKE ANY ($3::text[]))
 ), dequeued AS (
   DELETE FROM action_queue q USING mine m WHERE q.action_id = m.id RETURNING q.action_id, q.user_id, q.next_seq, q.attempt
@@ -13,7 +13,7 @@ WITH mine AS MATERIALIZED (
   INSERT INTO action_results (action_id, user_id, status, attempt, last_seq)
   SELECT action_id, user_id, 'cancelled', attempt, next_seq FROM dequeued
 )
-SELECT EXISTS (SELECT FROM mine) AS exists,
+SELECT (SELECT type FROM mine) AS type,
        (SELECT next_seq FROM dequeued) AS last_seq,
        EXISTS (SELECT FROM asked) AS is_asked,
        EXISTS (SELECT FROM action_results r WHERE r.action_id = $1::uuid) AS is_over

@@ -15,7 +15,7 @@ WITH lanes AS MATERIALIZED (
       WHERE q.type_id = lanes.type_id AND q.priority = lanes.priority AND q.rank >= lanes.floor AND q.run_at IS NULL
       ORDER BY q.rank LIMIT $4::int4 FOR UPDATE SKIP LOCKED) c
     LIMIT $4::int4))
-  RETURNING action_id, user_id, type_id, priority, next_seq, attempt, max_attempts
+  RETURNING action_id, user_id, type_id, priority, rank, next_seq, attempt, max_attempts
 ), leased AS (
   INSERT INTO action_leases (action_id, user_id, lease_id, granted_at, expires_at, deadline_at, type_id, next_seq, attempt,
                              max_attempts, priority, lease_for, worker)
@@ -23,12 +23,14 @@ WITH lanes AS MATERIALIZED (
          clock_timestamp() + t.attempt_timeout_ms * interval '1 ms',
          p.type_id, p.next_seq + 1, p.attempt + 1, p.max_attempts, p.priority, coalesce($6::interval, t.lease_ms * interval '1 ms'), $5::text
   FROM picked p JOIN action_types t ON t.id = p.type_id
-  RETURNING action_id, user_id, lease_id, type_id, attempt, max_attempts, next_seq, expires_at, deadline_at
+  RETURNING action_id, user_id, lease_id, type_id, attempt, max_attempts, next_seq, granted_at, expires_at, deadline_at
 ), started AS (
   INSERT INTO action_events (action_id, seq, event, data)
   SELECT action_id, next_seq, 'started', '{"attempt":' || attempt + 1 || '}' FROM picked
 )
-SELECT l.action_id, l.user_id, l.lease_id, t.name AS type, l.attempt, l.max_attempts, l.next_seq, l.expires_at, l.deadline_at, a.input
+SELECT l.action_id, l.user_id, l.lease_id, t.name AS type, l.attempt, l.max_attempts, l.next_seq, l.expires_at, l.deadline_at, a.input, a.traceparent,
+       (extract(epoch FROM l.granted_at) * 1000000)::int8 - p.rank AS waited_us
 FROM leased l
+JOIN picked p ON p.action_id = l.action_id
 JOIN action_types t ON t.id = l.type_id
-CROSS JOIN LATERAL (SELECT input FROM actions WHERE id = l.action_id OFFSET 0) a
+CROSS JOIN LATERAL (SELECT input, traceparent FROM actions WHERE id = l.action_id OFFSET 0) a

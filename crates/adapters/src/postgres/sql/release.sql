@@ -19,4 +19,5 @@ WITH held AS MATERIALIZED (
   INSERT INTO action_results (action_id, user_id, lease_id, status, attempt, started_at, last_seq)
   SELECT action_id, user_id, lease_id, 'cancelled', attempt, granted_at, next_seq FROM gone WHERE cancel_requested
 )
-SELECT action_id, next_seq AS last_seq FROM gone
+SELECT g.action_id, g.next_seq AS last_seq, t.name AS type, g.cancel_requested AS is_cancelled
+FROM gone g JOIN action_types t ON t.id = g.type_id

@@ -17,5 +17,5 @@ WITH held AS MATERIALIZED (
 ), said AS (
   INSERT INTO action_events (action_id, seq, event, data) SELECT action_id, next_seq, 'retry', data FROM gone
 )
-SELECT h.action_id, g.next_seq AS last_seq, h.cancel_requested
-FROM held h LEFT JOIN gone g ON g.action_id = h.action_id
+SELECT h.action_id, g.next_seq AS last_seq, h.cancel_requested, t.name AS type, (extract(epoch FROM clock_timestamp() - g.granted_at) * 1000000)::int8 AS took_us
+FROM held h LEFT JOIN gone g ON g.action_id = h.action_id LEFT JOIN action_types t ON t.id = g.type_id

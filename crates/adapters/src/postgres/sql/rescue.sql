@@ -34,5 +34,5 @@ WITH late AS MATERIALIZED (
          attempt, granted_at, next_seq
   FROM gone WHERE verdict <> 'again'
 )
-SELECT g.action_id, t.name AS type, g.verdict, g.next_seq AS last_seq
+SELECT g.action_id, t.name AS type, g.verdict, g.is_expired, g.next_seq AS last_seq
 FROM gone g JOIN action_types t ON t.id = g.type_id

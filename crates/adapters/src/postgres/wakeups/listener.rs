@@ -11,8 +11,8 @@ use futures_util::future::poll_fn;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_postgres::{AsyncMessage, NoTls};
 
-use super::Shared;
 use super::outbox::{self, Hints};
+use super::{Shared, lock};
 
 /// How often it is made sure that messages arrive.
 const PING: Duration = Duration::from_secs(15);
@@ -37,6 +37,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
             }
         };
         if shared.is_listening.swap(false, Ordering::Relaxed) {
+            shared.database.metrics().wakeups.interrupted();
             log::warn!("listening was interrupted; connecting anew");
         }
         pause = if was_listening {
@@ -107,8 +108,13 @@ async fn listen(shared: &Arc<Shared>) -> Result<(), tokio_postgres::Error> {
 
 /// Wakes whom a message concerns; answers whether it was an own one, which shows that messages arrive.
 fn hear(shared: &Shared, payload: &str) -> bool {
+    *lock(&shared.heard_at) = Instant::now();
     let (from, words) = payload.split_once(' ').unwrap_or((payload, ""));
     if from == shared.replica {
+        let taken = lock(&shared.outbox.echo).came_back(words);
+        if let Some(taken) = taken {
+            shared.database.metrics().wakeups.came_back(taken);
+        }
         return true;
     }
     shared.wake_for(&Hints::parse(words));

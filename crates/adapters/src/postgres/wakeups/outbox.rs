@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use deed_domain::action::Sequence;
 use deed_domain::id::ActionId;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Int8, Text};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{GATHER, Shared, lock};
@@ -18,6 +20,9 @@ use crate::postgres::statement::Statement;
 const PAYLOAD_MAX: usize = 7_500;
 /// More hints than this are dropped; the pulse finds what they told.
 const HINTS_MAX: usize = 20_000;
+
+/// When a timed message is no longer expected, and another one is timed.
+const ECHO_LOST: Duration = Duration::from_secs(30);
 
 /// What others may want to look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +37,7 @@ pub(super) struct Hints {
 pub(super) struct Outbox {
     hints: Mutex<Hints>,
     ready: Notify,
+    pub(super) echo: Mutex<Echo>,
 }
 
 impl Outbox {
@@ -114,6 +120,34 @@ impl Hints {
     }
 }
 
+/// Times the way of own messages through PostgreSQL and back: one at a time, told apart by a number.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    number: u64,
+    sent_at: Option<Instant>,
+}
+
+impl Echo {
+    /// Marks `payload` as the one to be timed, unless another is on its way.
+    fn mark(&mut self, payload: &mut String) {
+        if self.sent_at.is_some_and(|at| at.elapsed() < ECHO_LOST) {
+            return;
+        }
+        self.number = self.number.wrapping_add(1);
+        self.sent_at = Some(Instant::now());
+        payload.push_str(&format!(" t{}", self.number));
+    }
+
+    /// How long the message of these words was on its way, if it is the one that is timed.
+    pub(super) fn came_back(&mut self, words: &str) -> Option<Duration> {
+        let (_, number) = words.rsplit_once('t')?;
+        if number.parse() != Ok(self.number) {
+            return None;
+        }
+        self.sent_at.take().map(|at| at.elapsed())
+    }
+}
+
 #[derive(QueryableByName)]
 struct SentRow {
     #[diesel(sql_type = Int8)]
@@ -130,10 +164,11 @@ pub(super) async fn run(shared: &Shared) {
     }
 }
 
-pub(super) async fn send(shared: &Shared, payloads: Vec<String>) {
-    if payloads.is_empty() {
+pub(super) async fn send(shared: &Shared, mut payloads: Vec<String>) {
+    let Some(last) = payloads.last_mut() else {
         return;
-    }
+    };
+    lock(&shared.outbox.echo).mark(last);
     let statement =
         Statement::new(include_str!("../sql/notify.sql")).bind::<Array<Text>, _>(payloads);
     match shared
@@ -190,6 +225,32 @@ mod tests {
             .map(|payload| Hints::parse(payload.strip_prefix("me").unwrap()).logs.len())
             .sum();
         assert_eq!(read, 1_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_message_at_a_time_is_timed() {
+        let mut echo = Echo::default();
+        let mark = |echo: &mut Echo| {
+            let mut payload = "me q".to_owned();
+            echo.mark(&mut payload);
+            payload
+        };
+        assert_eq!(mark(&mut echo), "me q t1");
+        tokio::time::advance(Duration::from_millis(7)).await;
+        assert_eq!(mark(&mut echo), "me q", "the first is on its way");
+        assert_eq!(echo.came_back("q"), None);
+        assert_eq!(echo.came_back("q t1"), Some(Duration::from_millis(7)));
+        assert_eq!(echo.came_back("q t1"), None, "only once");
+        assert_eq!(mark(&mut echo), "me q t2");
+        tokio::time::advance(ECHO_LOST).await;
+        assert_eq!(mark(&mut echo), "me q t3", "the second is lost");
+        assert_eq!(echo.came_back("q t2"), None);
+        assert_eq!(echo.came_back("q t3"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_mark_of_a_timed_message_is_no_hint() {
+        assert_eq!(Hints::parse("t7"), Hints::default());
     }
 
     #[test]
