@@ -62,6 +62,7 @@ mod testing {
             input: Payload::parse(input).unwrap(),
             attempt: 1,
             max_attempts: 3,
+            traceparent: None,
         };
         let performance: Arc<dyn Performance> = record.clone();
         let answer = handler.perform(&task, &Context::new(performance)).await;

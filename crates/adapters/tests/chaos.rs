@@ -99,6 +99,7 @@ async fn submit(chaos: Arc<Chaos>, name: usize) -> HashMap<String, ActionId> {
                 run_at: None,
                 retry_of: None,
                 input: Payload::empty_object(),
+                traceparent: None,
             };
             match submissions.submit(action, Some(idempotency.clone())).await {
                 Ok(Submitted::New) => {

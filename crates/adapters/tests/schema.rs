@@ -15,6 +15,7 @@ use deed_domain::email::Email;
 use deed_domain::error::StoreError;
 use deed_domain::id::ApiKeyId;
 use deed_domain::ports::Clock as _;
+use deed_domain::trace::TraceParent;
 use deed_domain::user::{DisplayName, ExternalId, UserStatus};
 use deed_testkit::TestDatabase;
 use uuid::Uuid;
@@ -144,6 +145,7 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
         ),
         ("action_types_retry_max_range", between("retry_max_ms", 0, day)),
         ("actions_priority_range", between("priority", 0, Priority::MAX.into())),
+        ("actions_traceparent_length", format!("(char_length(traceparent) = {})", TraceParent::LENGTH)),
         ("action_results_status_known", one_of("status", over.map(Status::as_str).collect())),
         ("action_events_seq_positive", "(seq > 0)".to_owned()),
     ]

@@ -14,6 +14,7 @@ use deed_domain::page::{Limit, PageRequest};
 use deed_domain::password::PasswordHash;
 use deed_domain::ports::{Append, Appended, ClaimRequest, Submitted, UserCreated};
 use deed_domain::scope::TypeReach;
+use deed_domain::trace::TraceParent;
 use deed_domain::user::{DisplayName, NewUser, User};
 use futures_util::future::{Either, select};
 
@@ -149,6 +150,7 @@ impl Ports {
             run_at: None,
             retry_of: None,
             input: json("{\"b\":1,\"a\":1.0}"),
+            traceparent: None,
         }
     }
 
@@ -235,6 +237,11 @@ impl Ports {
             })
             .collect()
     }
+}
+
+/// A place in a trace.
+pub(crate) fn traced() -> TraceParent {
+    TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap()
 }
 
 pub(crate) fn handler(name: &str) -> ActionType {

@@ -17,7 +17,7 @@ use deed_domain::ports::{
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
-use crate::fixtures::{LONG, handler, json, message, owned_by, seq, type_name};
+use crate::fixtures::{LONG, handler, json, message, owned_by, seq, traced, type_name};
 use crate::{Hearing, Ports, Store};
 
 /// A lease that is over as soon as it is granted.
@@ -27,7 +27,10 @@ const INSTANT: Duration = Duration::from_micros(1);
 pub async fn a_claim_grants_what_was_asked_for(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;
     let user = ports.ready().await;
-    let new = ports.new_action(user, "echo");
+    let new = NewAction {
+        traceparent: Some(traced()),
+        ..ports.new_action(user, "echo")
+    };
     let id = ports.submit(new.clone()).await;
     let before = ports.clock.now();
     let grants = ports.claim(10, LONG).await;
@@ -41,10 +44,11 @@ pub async fn a_claim_grants_what_was_asked_for(store: &impl Store) {
         input,
         attempt,
         max_attempts,
+        traceparent,
     } = grant;
     assert_eq!(
-        (lease.id.action_id, *user_id, input),
-        (id, user, &new.input)
+        (lease.id.action_id, *user_id, input, traceparent),
+        (id, user, &new.input, &new.traceparent)
     );
     assert_eq!(
         (action_type, *attempt, *max_attempts),

@@ -8,7 +8,7 @@ use deed_domain::ports::{CancelVerdict, Submitted};
 use deed_domain::scope::{TypePattern, TypeReach};
 use futures_util::future::join_all;
 
-use crate::fixtures::{LONG, idempotency, json, owned_by, type_name};
+use crate::fixtures::{LONG, idempotency, json, owned_by, traced, type_name};
 use crate::{Hearing, Store};
 
 /// An accepted action is queued, with everything that it was asked with, and its log begins.
@@ -19,6 +19,7 @@ pub async fn an_accepted_action_is_queued_as_it_was_asked_for(store: &impl Store
         priority: Priority::new(2).unwrap(),
         max_attempts: 7,
         retry_of: Some(ActionId::from_uuid(ports.ids.time_ordered())),
+        traceparent: Some(traced()),
         input: json("{\"b\" : 1.0,\"a\":\"\\u0000\\ud83d\\ude00é\",\"n\":1e400}"),
         ..ports.new_action(user, "report.render")
     };
@@ -43,6 +44,7 @@ pub async fn an_accepted_action_is_queued_as_it_was_asked_for(store: &impl Store
         },
         input: new.input,
         output: None,
+        traceparent: new.traceparent,
     };
     assert_eq!(action, expected);
     assert_eq!(ports.log(new.id).await, [NewEvent::created(new.id)]);

@@ -24,6 +24,7 @@ use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::prefer::Preferences;
 use crate::problem::{ErrorCode, Refusal};
+use crate::request_id;
 
 const PATH: &str = "/actions";
 
@@ -195,6 +196,7 @@ pub(crate) fn submit_request(body: CreateAction) -> Result<SubmitRequest, Refusa
             .map_err(|error| wrong("#/type")(error.to_string()))?,
         input: Payload::parse(input.get()).map_err(|error| wrong("#/input")(error.to_string()))?,
         run_at,
+        traceparent: request_id::current_trace(),
         priority: match priority {
             None => Priority::default(),
             Some(priority) => Priority::new(priority)
@@ -402,9 +404,10 @@ pub(crate) async fn retry(
         api.services().retry.clone(),
         api.services().await_outcome.clone(),
     );
+    let traceparent = request_id::current_trace();
     let (submission, action) = api
         .run(async move {
-            let submission = retry.run(&caller, id, idempotency).await?;
+            let submission = retry.run(&caller, id, traceparent, idempotency).await?;
             let at_once = std::future::ready(());
             let action = outcome.run(&caller, submission.id, at_once).await;
             Ok((submission, action))
@@ -423,6 +426,7 @@ fn render(action: Action) -> Result<ActionBody, Refusal> {
         overview,
         input,
         output,
+        traceparent: _,
     } = action;
     let summary = render_overview(overview);
     let ActionSummaryBody {

@@ -1,11 +1,21 @@
-//! The id of the request that is being served: on every answer, and on every log line of its work.
+//! The request that is being served: its id, on every answer and on every log line of its work, and its trace.
 
 use std::future::Future;
 
+use deed_domain::trace::TraceParent;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
-    static CURRENT: RequestId;
+    static CURRENT: Current;
+}
+
+/// What all work for a request knows of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Current {
+    pub(crate) id: RequestId,
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// The longest id that is taken from a client, in bytes.
@@ -36,12 +46,29 @@ impl RequestId {
 
 /// The id of the request that this task works for, or none outside of requests. For the log's format.
 pub fn current() -> Option<RequestId> {
-    CURRENT.try_with(Clone::clone).ok()
+    CURRENT.try_with(|current| current.id.clone()).ok()
 }
 
-/// Runs `work` under this id, so that [`current`] answers it within.
-pub(crate) fn scope<F: Future>(id: RequestId, work: F) -> TaskLocalFuture<RequestId, F> {
-    CURRENT.scope(id, work)
+/// The place in a trace of the request that this task works for; none outside of requests, or where the request
+/// belongs to no trace.
+pub fn current_trace() -> Option<TraceParent> {
+    CURRENT.try_with(|current| current.trace).ok().flatten()
+}
+
+/// Runs `work` for this request, so that [`current`] and [`current_trace`] answer it within.
+pub(crate) fn scope<F: Future>(request: Current, work: F) -> TaskLocalFuture<Current, F> {
+    CURRENT.scope(request, work)
+}
+
+/// Runs `work` in a task of `runtime`, for the same request as this one.
+pub(crate) fn spawn<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    match CURRENT.try_with(Clone::clone) {
+        Ok(request) => runtime.spawn(scope(request, work)),
+        Err(_) => runtime.spawn(work),
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +92,20 @@ mod tests {
     #[tokio::test]
     async fn the_id_is_known_within_its_scope_only() {
         let id = RequestId::parse("r-1").unwrap();
-        assert_eq!(current(), None);
-        assert_eq!(scope(id.clone(), async { current() }).await, Some(id));
-        assert_eq!(current(), None);
+        let trace = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        let known = || (current(), current_trace());
+        let request = Current {
+            id: id.clone(),
+            trace,
+        };
+        assert_eq!(known(), (None, None));
+        let (within, in_task) = scope(request, async {
+            let task = spawn(&Handle::current(), async move { known() });
+            (known(), task.await.unwrap())
+        })
+        .await;
+        assert_eq!(within, (Some(id), trace));
+        assert_eq!(in_task, within);
+        assert_eq!(known(), (None, None));
     }
 }

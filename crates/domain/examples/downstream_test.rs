@@ -65,6 +65,7 @@ async fn ask_for_total(
         input: Payload::parse(&input).map_err(invalid)?,
         run_at: None,
         priority: Priority::new(0).unwrap_or_default(),
+        traceparent: None,
     };
     Ok(submit.run(caller, request, None).await?.id)
 }
@@ -108,6 +109,8 @@ mod tests {
             input: Payload::parse(input).unwrap(),
             attempt: 1,
             max_attempts: 1,
+            messages_before: 0,
+            traceparent: None,
         }
     }
 

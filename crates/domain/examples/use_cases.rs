@@ -79,6 +79,7 @@ async fn run() -> Result<Vec<String>, Failure> {
         input: Payload::parse(r#"{"name":"Ada"}"#)?,
         run_at: None,
         priority: Priority::default(),
+        traceparent: None,
     };
     let submission = submit.run(&caller, request, None).await?;
 
@@ -400,6 +401,7 @@ mod tests {
             run_at: None,
             retry_of: None,
             input: Payload::empty_object(),
+            traceparent: None,
         };
         let id = action.id;
         memory.submit(action, None).await.unwrap();

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::id::{ActionId, ApiKeyId, UserId};
 use crate::text::TextError;
+use crate::trace::TraceParent;
 
 pub mod event;
 pub mod lease;
@@ -211,6 +212,8 @@ pub struct Action {
     pub input: Payload,
     /// What it gave, for a succeeded one.
     pub output: Option<Payload>,
+    /// In which trace it was asked for.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// An action that is about to be accepted.
@@ -234,6 +237,8 @@ pub struct NewAction {
     pub retry_of: Option<ActionId>,
     /// What it is asked with.
     pub input: Payload,
+    /// In which trace it is asked for.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// How an action stands.

@@ -35,6 +35,7 @@ pub mod scope;
 pub mod secret;
 pub mod service;
 pub mod text;
+pub mod trace;
 pub mod user;
 
 pub use error::{Error, StoreError, Violation};

@@ -16,6 +16,7 @@ mod input_schemas;
 mod leases;
 mod password_hasher;
 mod submissions;
+mod tracer;
 mod users;
 mod wakeups;
 
@@ -35,6 +36,7 @@ pub use leases::{
 };
 pub use password_hasher::{HashingError, PasswordHasher};
 pub use submissions::{CancelVerdict, Submissions, Submitted};
+pub use tracer::{NoTracer, Span, SpanKind, SpanRecord, SpanValue, Tracer};
 pub use users::{UserChanged, UserCreated, UserRepository};
 pub use wakeups::Wakeups;
 

@@ -31,6 +31,7 @@ mod preflight;
 mod serve;
 mod settings;
 mod shutdown;
+mod spans;
 mod terminal;
 mod wire;
 

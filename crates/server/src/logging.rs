@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
+use deed_delivery::request_id;
 use env_logger::fmt::Formatter;
 use log::kv::{self, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
@@ -51,8 +52,8 @@ fn json_line(out: &mut impl io::Write, time: &str, record: &Record<'_>) -> io::R
     );
     line.insert("target".to_owned(), json!(record.target()));
     line.insert("message".to_owned(), json!(record.args().to_string()));
-    if let Some(id) = deed_delivery::request_id::current() {
-        line.insert("request_id".to_owned(), json!(id.as_str()));
+    for (name, value) in of_the_request() {
+        line.insert(name.to_owned(), json!(value));
     }
     let _ = record.key_values().visit(&mut IntoJson(&mut line));
     let mut text = serde_json::Value::Object(line).to_string();
@@ -60,20 +61,30 @@ fn json_line(out: &mut impl io::Write, time: &str, record: &Record<'_>) -> io::R
     out.write_all(text.as_bytes())
 }
 
+/// What every line of a request's work carries.
+fn of_the_request() -> impl Iterator<Item = (&'static str, String)> {
+    let id = request_id::current().map(|id| ("request_id", id.as_str().to_owned()));
+    let trace = request_id::current_trace().map(|trace| ("trace_id", trace.trace_id.to_string()));
+    id.into_iter().chain(trace)
+}
+
 struct IntoJson<'a>(&'a mut Map<String, serde_json::Value>);
 
 impl<'kvs> VisitSource<'kvs> for IntoJson<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
         let value = serde_json::to_value(&value).unwrap_or_else(|_| json!(value.to_string()));
-        self.0.entry(key.as_str()).or_insert(value);
+        // A field that has no value here is left out.
+        if !value.is_null() {
+            self.0.entry(key.as_str()).or_insert(value);
+        }
         Ok(())
     }
 }
 
 fn text_line(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let mut fields = String::new();
-    if let Some(id) = deed_delivery::request_id::current() {
-        let _ = write!(fields, " request_id={}", id.as_str());
+    for (name, value) in of_the_request() {
+        let _ = write!(fields, " {name}={value}");
     }
     let _ = record.key_values().visit(&mut IntoText(&mut fields));
     let time = buffer.timestamp_millis();
@@ -91,7 +102,9 @@ struct IntoText<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for IntoText<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let _ = write!(self.0, " {key}={value}");
+        if !matches!(serde_json::to_value(&value), Ok(serde_json::Value::Null)) {
+            let _ = write!(self.0, " {key}={value}");
+        }
         Ok(())
     }
 }
@@ -140,6 +153,29 @@ mod tests {
             "message": "two\nlines \u{1b}[31m", "action_id": "a-1", "count": 3
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_field_without_a_value_is_left_out() {
+        let (some, none) = (Some("k"), None::<&str>);
+        let fields = [
+            ("key_id", log::kv::ToValue::to_value(&some)),
+            ("user_id", log::kv::ToValue::to_value(&none)),
+        ];
+        let mut out = Vec::new();
+        let record = Record::builder()
+            .args(format_args!("m"))
+            .key_values(&fields)
+            .build();
+        json_line(&mut out, "t", &record).unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            (&line["key_id"], line.get("user_id")),
+            (&json!("k"), None)
+        );
+        let mut text = String::new();
+        record.key_values().visit(&mut IntoText(&mut text)).unwrap();
+        assert_eq!(text, " key_id=k");
     }
 
     #[test]

@@ -33,6 +33,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::fault::{Exit, Fault};
 use crate::preflight::{self, Need};
 use crate::settings::Settings;
+use crate::spans::Spans;
 
 /// The name under which the key that signs cursors is kept.
 const SERVER_KEY: &str = "http";
@@ -120,6 +121,7 @@ pub(crate) struct Background {
     /// The runner, and what tells it to take no more; none once it has drained.
     runner: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
     tasks: Tasks,
+    spans: Spans,
 }
 
 /// Tasks that never end by themselves, and whether they are still there.
@@ -203,6 +205,7 @@ pub(crate) async fn wire(
     let leases = Arc::new(PgLeases::new(database.clone(), hub.clone()));
     let submissions = Arc::new(PgSubmissions::new(database.clone(), hub.clone()));
 
+    let spans = Spans::from_environment()?;
     let runner = Runner::new(
         leases.clone(),
         Work::new(leases.clone(), Arc::clone(&ids)),
@@ -212,7 +215,8 @@ pub(crate) async fn wire(
             slots: usize::from(settings.runner_slots),
             worker: format!("in-process:{}", std::process::id()),
         },
-    );
+    )
+    .traced(spans.tracer());
     types
         .register_handlers(&runner.action_types())
         .await
@@ -278,6 +282,7 @@ pub(crate) async fn wire(
         runtime: Handle::current(),
         key,
         ids,
+        tracer: spans.tracer(),
         readiness: Arc::new(readiness),
         draining,
     };
@@ -286,6 +291,7 @@ pub(crate) async fn wire(
         authenticator,
         runner: Some((runner, drain_runner)),
         tasks,
+        spans,
     };
     Ok((parts, background))
 }
@@ -339,6 +345,7 @@ impl Background {
             Ok(Err(error)) => log::warn!("when keys were last used was not written down: {error}"),
             Err(_) => log::warn!("when keys were last used was not written down in time"),
         }
+        self.spans.flush().await;
         self.tasks.set.shutdown().await;
         self.database.close();
     }

@@ -6,6 +6,7 @@ use deed_domain::action::{
 };
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::scope::TypeReach;
+use deed_domain::trace::TraceParent;
 use diesel::QueryableByName;
 use diesel::sql_types::{Int2, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
@@ -54,6 +55,8 @@ pub(crate) struct ActionRow {
     input: String,
     #[diesel(sql_type = Nullable<Text>)]
     output: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    traceparent: Option<String>,
 }
 
 impl TryFrom<OverviewRow> for ActionOverview {
@@ -109,13 +112,21 @@ impl ActionRow {
             overview,
             input,
             output,
+            traceparent,
         } = self;
         Ok(Action {
+            traceparent: trace_parent(traceparent, overview.id)?,
             overview: overview.try_into()?,
             input: Payload::from_stored(input),
             output: output.map(Payload::from_stored),
         })
     }
+}
+
+pub(crate) fn trace_parent(text: Option<String>, id: Uuid) -> Result<Option<TraceParent>, BadRow> {
+    let bad = || BadRow::new("actions", "traceparent", id, "malformed");
+    text.map(|text| TraceParent::parse(&text).ok_or_else(bad))
+        .transpose()
 }
 
 pub(crate) fn type_name(name: &str, id: Uuid) -> Result<ActionTypeName, BadRow> {

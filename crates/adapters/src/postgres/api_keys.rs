@@ -102,10 +102,11 @@ pub(crate) fn scope_set(texts: &[String], id: Uuid) -> Result<ScopeSet, BadRow> 
     ScopeSet::of(scopes).map_err(|problem| bad(&problem))
 }
 
+/// Whether there was anything to change.
 #[derive(QueryableByName)]
-struct ExistsRow {
+pub(crate) struct ExistsRow {
     #[diesel(sql_type = Bool)]
-    exists: bool,
+    pub(crate) exists: bool,
 }
 
 #[async_trait]

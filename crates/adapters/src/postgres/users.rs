@@ -22,6 +22,7 @@ use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
+use super::api_keys::ExistsRow;
 use super::error::{BadRow, DbError};
 use super::idempotency::{Before, look_up};
 use super::pool::{Access, Database};
@@ -29,7 +30,8 @@ use super::schema::users;
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
 
-/// How often a request is tried whose idempotency key was taken and then free again.
+/// How often a statement is tried that met a neighbour: an idempotency key that was taken and then free again, a key
+/// that was issued to a user who was about to go.
 const TRIES: u32 = 5;
 
 /// Users in PostgreSQL.
@@ -242,9 +244,36 @@ impl UserRepository for PgUsers {
             Err(error) => Err(error.into()),
         }
     }
+
+    async fn delete(&self, id: UserId, by: &Attribution) -> Result<bool, StoreError> {
+        let statement = Statement::new(include_str!("sql/user_delete.sql"))
+            .bind::<SqlUuid, _>(id.as_uuid())
+            .bind::<SqlUuid, _>(self.ids.time_ordered())
+            .bind_attribution(by);
+        for _ in 1..TRIES {
+            match self.delete_once(&statement).await {
+                Err(error) if error.is_constraint("api_keys_user_fk") => {}
+                outcome => return Ok(outcome?),
+            }
+        }
+        Ok(self.delete_once(&statement).await?)
+    }
 }
 
 impl PgUsers {
+    /// Fails with the foreign key of a key that was issued under the statement.
+    async fn delete_once(&self, statement: &Statement<'_>) -> Result<bool, DbError> {
+        let row = self
+            .database
+            .row::<ExistsRow>(Access::Write, statement)
+            .await?;
+        let exists = row.is_some_and(|row| row.exists);
+        if exists {
+            self.hub.identities_changed();
+        }
+        Ok(exists)
+    }
+
     fn create_statement<'a>(
         &self,
         user: &'a NewUser,

@@ -16,6 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use super::gate;
 use super::headers::parameter;
 use crate::app::Api;
+use crate::middleware::Witness;
 use crate::problem::{ErrorCode, Refusal};
 use crate::request_id;
 
@@ -72,8 +73,9 @@ impl<S: Needs> FromRequest for Caller<S> {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
+        let witness = Witness::of(request);
         Box::pin(async move {
-            let caller = identify(&api?, credentials).await?;
+            let caller = identify(&api?, credentials, &witness).await?;
             if let Some(permission) = S::REQUIRED {
                 caller.require(permission)?;
             }
@@ -104,13 +106,15 @@ impl FromRequest for Registrar {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
+        let witness = Witness::of(request);
         Box::pin(async move {
             let api = api?;
             let is_open = api.settings().open_registration;
             let registrar = if is_open && credentials.are_absent() {
+                witness.saw_actor(Actor::Anonymous);
                 Self(None)
             } else {
-                let caller = identify(&api, credentials).await?;
+                let caller = identify(&api, credentials, &witness).await?;
                 if !is_open {
                     caller.require(Permission::UsersWrite)?;
                 }
@@ -199,6 +203,7 @@ fn bearer(value: &str) -> Option<&str> {
 async fn identify(
     api: &Api,
     credentials: Credentials,
+    witness: &Witness,
 ) -> Result<deed_domain::caller::Caller, Refusal> {
     let secret = credentials
         .secret()
@@ -207,9 +212,16 @@ async fn identify(
     let user = credentials.user();
     let named = user.as_ref().ok().copied().flatten();
     let identify = api.services().identify.clone();
-    let caller = api
-        .run(async move { identify.run(&secret, named).await })
+    let (actor, caller) = api
+        .run(async move {
+            let identity = identify.identity(&secret).await?;
+            let actor = identity.actor;
+            Ok((actor, identify.caller(identity, named).await))
+        })
         .await?;
+    witness.saw_actor(actor);
+    let caller = caller?;
+    witness.saw(&caller);
     // Only a valid key is told that its X-User-ID is malformed.
     user.map(|_| caller)
 }

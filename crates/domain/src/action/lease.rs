@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{ActionTypeName, Payload, Sequence};
 use crate::id::{ActionId, LeaseId, UserId};
+use crate::trace::TraceParent;
 
 /// Names a lease: the action, and the grant. Every write of a performer says both; one that is not the present
 /// grant changes nothing.
@@ -45,4 +46,6 @@ pub struct Grant {
     pub attempt: u16,
     /// How many there may be.
     pub max_attempts: u16,
+    /// In which trace it was asked for.
+    pub traceparent: Option<TraceParent>,
 }

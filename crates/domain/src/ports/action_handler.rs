@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use crate::action::event::Progress;
 use crate::action::{ActionError, ActionType, ActionTypeName, NewEvent, Payload};
 use crate::id::{ActionId, UserId};
+use crate::trace::TraceParent;
 
 /// Performs the actions of one type inside the server.
 ///
@@ -43,6 +44,8 @@ pub struct Task {
     pub attempt: u16,
     /// How many there may be.
     pub max_attempts: u16,
+    /// The trace that it belongs to: what to send as `traceparent` to whom the handler calls.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// Why a handler could not perform an action.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::caller::{ActsFor, Caller};
+use crate::caller::{ActsFor, Caller, Identity};
 use crate::error::Error;
 use crate::id::UserId;
 use crate::ports::{Authenticator, UserRepository};
@@ -28,11 +28,23 @@ impl Identify {
     /// [`Error::InvalidApiKey`]; of a named user [`Error::ActAsNotAllowed`], [`Error::UserNotFound`],
     /// [`Error::UserDisabled`]. A named user is never ignored.
     pub async fn run(&self, secret: &str, named: Option<UserId>) -> Result<Caller, Error> {
-        let identity = self
-            .authenticator
-            .authenticate(secret)
-            .await?
-            .ok_or(Error::InvalidApiKey)?;
+        self.caller(self.identity(secret).await?, named).await
+    }
+
+    /// Whose secret it is: the first half of [`Self::run`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidApiKey`].
+    pub async fn identity(&self, secret: &str) -> Result<Identity, Error> {
+        let identity = self.authenticator.authenticate(secret).await?;
+        identity.ok_or(Error::InvalidApiKey)
+    }
+
+    /// The caller who acts for the user that was `named`, if any: the second half of [`Self::run`].
+    ///
+    /// # Errors
+    /// [`Error::ActAsNotAllowed`], [`Error::UserNotFound`], [`Error::UserDisabled`].
+    pub async fn caller(&self, identity: Identity, named: Option<UserId>) -> Result<Caller, Error> {
         match identity.acts_for(named)? {
             // Whose account can't be used has no valid key, so there is nothing left to check.
             ActsFor::Itself(_) | ActsFor::Nobody => Ok(identity.for_itself()),
@@ -47,7 +59,7 @@ impl Identify {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::{Actor, Identity};
+    use crate::caller::Actor;
     use crate::ports::{MockAuthenticator, MockUserRepository};
     use crate::scope::ScopeSet;
     use uuid::Uuid;

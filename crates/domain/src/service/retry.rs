@@ -8,6 +8,7 @@ use crate::idempotency::Idempotency;
 use crate::ports::{ActionReader, ActionTypes, Ids, InputSchemas, Submissions, Submitted};
 use crate::scope::Permission;
 use crate::service::Submission;
+use crate::trace::TraceParent;
 
 /// Tries actions again that failed or were cancelled, each as a new action: what is over stays as it is.
 #[derive(Clone)]
@@ -39,8 +40,8 @@ impl Retry {
     }
 
     /// Accepts a new action with the type, input and priority of an action of the caller's subject. It begins at once,
-    /// is performed for the same user, and has as many attempts as its type allows now. When this returns it is
-    /// durable.
+    /// is performed for the same user, and has as many attempts as its type allows now. It belongs to the trace of
+    /// this request, else to that of the action. When this returns it is durable.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`];
@@ -50,6 +51,7 @@ impl Retry {
         &self,
         caller: &Caller,
         id: ActionId,
+        traceparent: Option<TraceParent>,
         idempotency: Option<Idempotency>,
     ) -> Result<Submission, Error> {
         caller.require(Permission::ActionsWrite)?;
@@ -85,6 +87,7 @@ impl Retry {
             run_at: None,
             retry_of: Some(id),
             input: first.input,
+            traceparent: traceparent.or(first.traceparent),
         };
         let made = action.id;
         match self.submissions.submit(action, idempotency).await? {
@@ -114,6 +117,7 @@ mod tests {
     };
     use crate::scope::ScopeSet;
     use crate::service::testing::{action, key_of, user};
+    use crate::trace::{SpanId, TraceId};
     use uuid::Uuid;
 
     const MADE: Uuid = Uuid::from_u128(8);
@@ -122,9 +126,15 @@ mod tests {
         ActionId::from_uuid(Uuid::from_u128(4))
     }
 
-    /// What is found and answered in one test.
+    fn trace(n: u8) -> TraceParent {
+        let (trace_id, span_id) = (TraceId::from_bytes([n; 16]), SpanId::from_bytes([n; 8]));
+        TraceParent::new(trace_id.unwrap(), span_id.unwrap(), true)
+    }
+
+    /// What is asked, found and answered in one test.
     struct World {
         found: Option<Action>,
+        traceparent: Option<TraceParent>,
         type_exists: bool,
         input_fits: bool,
         answer: Submitted,
@@ -135,8 +145,10 @@ mod tests {
             let mut found = action(first(), status);
             found.overview.priority = Priority::new(2).unwrap();
             found.input = Payload::parse("{\"n\": 1}").unwrap();
+            found.traceparent = Some(trace(4));
             Self {
                 found: Some(found),
+                traceparent: None,
                 type_exists: true,
                 input_fits: true,
                 answer: Submitted::New,
@@ -182,7 +194,7 @@ mod tests {
                 Arc::new(schemas),
                 Arc::new(ids),
             )
-            .run(caller, first(), None)
+            .run(caller, first(), self.traceparent, None)
             .await;
             (answer, receiver.try_recv().ok())
         }
@@ -213,9 +225,20 @@ mod tests {
                 run_at: None,
                 retry_of: Some(first()),
                 input: found.input,
+                traceparent: Some(trace(4)),
             };
             assert_eq!(submitted, Some(expected), "{status}");
         }
+    }
+
+    #[tokio::test]
+    async fn it_belongs_to_the_trace_of_who_asks_if_there_is_one() {
+        let world = World {
+            traceparent: Some(trace(5)),
+            ..World::with(Status::Failed)
+        };
+        let (_, submitted) = world.run(&ada()).await;
+        assert_eq!(submitted.unwrap().traceparent, Some(trace(5)));
     }
 
     #[tokio::test]

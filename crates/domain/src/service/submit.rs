@@ -10,6 +10,7 @@ use crate::id::ActionId;
 use crate::idempotency::Idempotency;
 use crate::ports::{ActionTypes, Clock, Ids, InputSchemas, Submissions, Submitted};
 use crate::scope::{Permission, Scope};
+use crate::trace::TraceParent;
 
 /// Accepts actions.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct SubmitRequest {
     pub run_at: Option<DateTime<Utc>>,
     /// Which waiting action goes first.
     pub priority: Priority,
+    /// In which trace.
+    pub traceparent: Option<TraceParent>,
 }
 
 /// An accepted action.
@@ -110,6 +113,7 @@ impl Submit {
             run_at: request.run_at,
             retry_of: None,
             input: request.input,
+            traceparent: request.traceparent,
         };
         let id = action.id;
         match self.submissions.submit(action, idempotency).await? {
@@ -222,6 +226,7 @@ mod tests {
             input: Payload::empty_object(),
             run_at,
             priority: Priority::default(),
+            traceparent: None,
         };
         Submit::new(
             Arc::new(submissions),

@@ -42,5 +42,6 @@ pub(crate) fn action(id: ActionId, status: Status) -> Action {
         },
         input: Payload::empty_object(),
         output: None,
+        traceparent: None,
     }
 }

@@ -4,8 +4,8 @@
 WITH input AS MATERIALIZED (
   SELECT u.*, t.id AS type_id
   FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int2[], $7::int2[], $8::timestamptz[], $9::text[],
-              $10::bytea[], $11::text[], $12::bytea[])
-    AS u(id, user_id, api_key_id, retry_of, type, priority, max_attempts, run_at, input, scope, key, request_hash)
+              $10::bytea[], $11::text[], $12::bytea[], $13::text[])
+    AS u(id, user_id, api_key_id, retry_of, type, priority, max_attempts, run_at, input, scope, key, request_hash, traceparent)
   JOIN action_types t ON t.name = u.type
 ), keyed AS (
   INSERT INTO idempotency_keys (scope, key, resource_id, request_hash)
@@ -16,8 +16,8 @@ WITH input AS MATERIALIZED (
 ), fresh AS MATERIALIZED (
   SELECT i.* FROM input i WHERE i.key IS NULL OR i.id IN (SELECT resource_id FROM keyed)
 ), asked AS (
-  INSERT INTO actions (id, user_id, api_key_id, retry_of, type_id, priority, max_attempts, run_at, input)
-  SELECT id, user_id, api_key_id, retry_of, type_id, priority, max_attempts, run_at, input FROM fresh
+  INSERT INTO actions (id, user_id, api_key_id, retry_of, type_id, priority, max_attempts, run_at, input, traceparent)
+  SELECT id, user_id, api_key_id, retry_of, type_id, priority, max_attempts, run_at, input, traceparent FROM fresh
 ), queued AS (
   INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts)
   SELECT id, user_id, type_id, priority, (extract(epoch FROM clock_timestamp()) * 1000000)::int8, CASE WHEN run_at > clock_timestamp() THEN run_at END, 2, 0, max_attempts FROM fresh
