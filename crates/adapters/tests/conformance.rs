@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
 use deed_adapters::postgres::{
-    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuditLog, PgAuthenticator, PgEventLog,
-    PgLeases, PgSubmissions, PgUsers, WakeupHub,
+    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuditLog, PgAuthenticator, PgErasure,
+    PgEventLog, PgLeases, PgSubmissions, PgUsers, WakeupHub,
 };
 use deed_conformance::{Hearing, Ports, ROOT_KEY, Store, suites};
 use deed_domain::secret::RootKey;
@@ -67,6 +67,7 @@ impl Store for Postgres {
                 Some(root),
             )),
             audit_log: Arc::new(PgAuditLog::new(database.clone())),
+            erasure: Arc::new(PgErasure::new(database.clone())),
             action_types: Arc::new(PgActionTypes::new(database.clone())),
             submissions: Arc::new(PgSubmissions::new(database.clone(), hub.clone())),
             action_reader: Arc::new(PgActionReader::new(database.clone())),

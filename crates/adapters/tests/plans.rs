@@ -242,6 +242,36 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
         ),
         ("action", include_str!("../src/postgres/sql/action.sql"), 3),
         ("events", include_str!("../src/postgres/sql/events.sql"), 6),
+        (
+            "belongings",
+            include_str!("../src/postgres/sql/belongings.sql"),
+            2,
+        ),
+        (
+            "erasure_look",
+            include_str!("../src/postgres/sql/erasure_look.sql"),
+            2,
+        ),
+        (
+            "erasure_stop",
+            include_str!("../src/postgres/sql/erasure_stop.sql"),
+            2,
+        ),
+        (
+            "erasure_remove",
+            include_str!("../src/postgres/sql/erasure_remove.sql"),
+            2,
+        ),
+        (
+            "erasure_events",
+            include_str!("../src/postgres/sql/erasure_events.sql"),
+            4,
+        ),
+        (
+            "erasure_end",
+            include_str!("../src/postgres/sql/erasure_end.sql"),
+            2,
+        ),
     ] {
         let plan = plan(&client, sql, parameters).await;
         assert!(

@@ -151,6 +151,32 @@ pub async fn a_disabled_users_key_is_nobodys(store: &impl Store) {
     assert!(ports.authenticator.is_still_valid(&caller).await.unwrap());
 }
 
+/// The keys of a deleted user end everywhere: within a second, where hints are lost within five.
+pub async fn a_deleted_users_key_is_nobodys_everywhere(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let hearing = store.replica(Hearing::Good).await;
+    let deaf = store.replica(Hearing::Deaf).await;
+    let user = ports.user("ada@example.com").await.id;
+    let (_, secret) = issue(&ports, user, &["actions:read"]).await;
+    let caller = authenticate(&ports, &secret).await.unwrap().for_itself();
+    for replica in [&hearing, &deaf] {
+        assert!(authenticate(replica, &secret).await.is_some());
+    }
+    assert!(ports.users.delete(user, &by_somebody()).await.unwrap());
+    let deleted_at = ports.clock.now();
+    assert_eq!(authenticate(&ports, &secret).await, None);
+    for (replica, bound) in [(&hearing, 1_000), (&deaf, 5_000)] {
+        assert!(!replica.authenticator.is_still_valid(&caller).await.unwrap());
+        replica
+            .until("refused", async || {
+                authenticate(replica, &secret).await.is_none().then_some(())
+            })
+            .await;
+        let after = replica.clock.now() - deleted_at;
+        assert!(after < TimeDelta::milliseconds(bound), "after {after}");
+    }
+}
+
 /// Who acts for a user that is disabled is no longer valid, whatever the key.
 pub async fn acting_for_a_disabled_user_ends(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use deed_domain::action::event::Progress;
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
     ActionError, ActionType, Grant, LeaseRef, NewAction, NewEvent, Outcome, Priority, RetryPolicy,
@@ -206,6 +207,30 @@ pub async fn an_append_is_written_once(store: &impl Store) {
         message("c"),
     ];
     assert_eq!(ports.log(lease.action_id).await, expected);
+}
+
+/// What earlier attempts have said is counted, and nothing else of their logs.
+pub async fn messages_of_earlier_attempts_are_counted(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let first = ports.running(user).await.lease;
+    let action = first.id.action_id;
+    let count = async |before| ports.leases.messages(action, seq(before)).await.unwrap();
+    assert_eq!(count(first.next_seq.get()).await, 0);
+    let progress = NewEvent::progress(&Progress {
+        percent: Some(50),
+        note: None,
+    });
+    let events = vec![message("a"), progress, message("b")];
+    ports.append(first.id, 3, events).await;
+    ports.leases.release(&[first.id]).await.unwrap();
+    let second = ports.claim(1, LONG).await.remove(0).lease;
+    ports
+        .append(second.id, second.next_seq.get(), vec![message("c")])
+        .await;
+    assert_eq!(count(second.next_seq.get()).await, 2);
+    assert_eq!(count(4).await, 1);
+    assert_eq!(count(second.next_seq.get() + 1).await, 3);
 }
 
 /// A position that is not where the log goes on is refused, and nothing is written.

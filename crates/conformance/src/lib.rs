@@ -16,13 +16,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use deed_domain::ports::{
-    ActionReader, ActionTypes, ApiKeyRepository, AuditLog, Authenticator, Clock, EventLog, Ids,
-    Leases, Submissions, UserRepository, Wakeups,
+    ActionReader, ActionTypes, ApiKeyRepository, AuditLog, Authenticator, Clock, Erasure, EventLog,
+    Ids, Leases, Submissions, UserRepository, Wakeups,
 };
 
 pub mod action_types;
 pub mod api_keys;
 pub mod authenticator;
+pub mod erasure;
 mod fixtures;
 pub mod leases;
 pub mod reading;
@@ -41,6 +42,7 @@ pub struct Ports {
     pub api_keys: Arc<dyn ApiKeyRepository>,
     pub authenticator: Arc<dyn Authenticator>,
     pub audit_log: Arc<dyn AuditLog>,
+    pub erasure: Arc<dyn Erasure>,
     pub action_types: Arc<dyn ActionTypes>,
     pub submissions: Arc<dyn Submissions>,
     pub action_reader: Arc<dyn ActionReader>,
@@ -90,6 +92,19 @@ macro_rules! suites {
             a_change_of_nothing_is_none,
             a_change_cannot_take_what_is_anothers,
             changes_leave_audit_events,
+            a_deleted_user_is_found_nowhere,
+            what_a_deleted_user_was_known_by_is_free,
+            a_repeated_registration_brings_no_deleted_user_back,
+            no_key_outlives_its_user,
+        ]);
+        $crate::suite!($store, erasure: [
+            belongings_are_counted,
+            who_is_not_deleted_loses_nothing,
+            what_a_deleted_user_left_behind_is_removed,
+            a_running_action_of_a_deleted_user_is_lost,
+            nobody_reads_a_part_of_an_action,
+            late_arrivals_are_removed_too,
+            erasers_do_not_meet,
         ]);
         $crate::suite!($store, api_keys: [
             an_issued_key_is_found_as_it_was_issued,
@@ -107,6 +122,7 @@ macro_rules! suites {
             a_key_expires_even_while_it_is_remembered,
             a_revoked_key_is_nobodys_everywhere,
             a_disabled_users_key_is_nobodys,
+            a_deleted_users_key_is_nobodys_everywhere,
             acting_for_a_disabled_user_ends,
         ]);
         $crate::suite!($store, action_types: [
@@ -143,6 +159,7 @@ macro_rules! suites {
             claims_are_of_the_types_asked_for,
             no_action_is_granted_twice,
             an_append_is_written_once,
+            messages_of_earlier_attempts_are_counted,
             an_append_out_of_order_is_refused,
             one_bad_item_does_not_fail_its_neighbours,
             an_action_is_finished_with_its_last_events,
@@ -200,6 +217,7 @@ mod tests {
             include_str!("users.rs"),
             include_str!("api_keys.rs"),
             include_str!("authenticator.rs"),
+            include_str!("erasure.rs"),
             include_str!("action_types.rs"),
             include_str!("submissions.rs"),
             include_str!("reading.rs"),

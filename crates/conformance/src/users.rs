@@ -4,8 +4,9 @@ use deed_domain::audit::{AuditEvent, AuditKind};
 use deed_domain::id::UserId;
 use deed_domain::ports::{AuditFilter, UserChanged, UserCreated};
 use deed_domain::user::{ExternalId, NewUser, User, UserChange, UserFilter, UserStatus};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 
+use crate::api_keys::{issue, new_key};
 use crate::fixtures::{by_somebody, email, idempotency, name, page};
 use crate::{Hearing, Ports, Store};
 
@@ -454,6 +455,101 @@ pub async fn changes_leave_audit_events(store: &impl Store) {
             .items,
         events
     );
+}
+
+/// A deleted user is found by nobody, nor are its keys; only the audit log remembers that there was one.
+pub async fn a_deleted_user_is_found_nowhere(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let ada = ports.user("ada@example.com").await;
+    let bea = ports.user("bea@example.com").await;
+    let (of_ada, _) = issue(&ports, ada.id, &["actions:read"]).await;
+    let (of_bea, _) = issue(&ports, bea.id, &["actions:read"]).await;
+    assert!(ports.users.delete(ada.id, &by_somebody()).await.unwrap());
+    assert_eq!(ports.users.find(ada.id).await.unwrap(), None);
+    assert_eq!(everybody(&ports).await, [bea.clone()]);
+    assert_eq!(
+        change(&ports, ada.id, status(UserStatus::Active)).await,
+        UserChanged::NotFound
+    );
+    assert_eq!(ports.api_keys.find(of_ada.id, None).await.unwrap(), None);
+    let keys = ports.api_keys.list(None, page(10, None)).await.unwrap();
+    assert_eq!(keys.items, [of_bea]);
+    let (new, _) = new_key(&ports, ada.id, &["actions:read"]);
+    assert_eq!(
+        ports.api_keys.create(new, &by_somebody()).await.unwrap(),
+        None
+    );
+
+    let last = &audit(&ports, ada.id).await[0];
+    assert_eq!(
+        (last.kind, &last.by),
+        (AuditKind::UserDeleted, &by_somebody())
+    );
+    let count = audit(&ports, ada.id).await.len();
+    for gone in [ada.id, nobody(&ports)] {
+        assert!(!ports.users.delete(gone, &by_somebody()).await.unwrap());
+    }
+    assert_eq!(audit(&ports, ada.id).await.len(), count);
+}
+
+/// The address and the external id of a deleted user can be registered again, by another user.
+pub async fn what_a_deleted_user_was_known_by_is_free(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let register = async || {
+        let new = NewUser {
+            external_id: Some(external_id("ext-1")),
+            ..ports.new_user("ada@example.com")
+        };
+        match ports.users.create(new, &by_somebody(), None).await.unwrap() {
+            UserCreated::New(user) => user.id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = register().await;
+    assert!(ports.users.delete(first, &by_somebody()).await.unwrap());
+    let second = register().await;
+    assert_ne!(first, second);
+    assert!(ports.users.delete(second, &by_somebody()).await.unwrap());
+    register().await;
+}
+
+/// Who repeats the request that registered a user does not bring it back.
+pub async fn a_repeated_registration_brings_no_deleted_user_back(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let new = ports.new_user("ada@example.com");
+    let register = async |id| {
+        let again = NewUser { id, ..new.clone() };
+        let key = Some(idempotency("k", 1));
+        ports
+            .users
+            .create(again, &by_somebody(), key)
+            .await
+            .unwrap()
+    };
+    assert!(matches!(register(new.id).await, UserCreated::New(_)));
+    assert!(ports.users.delete(new.id, &by_somebody()).await.unwrap());
+    assert_eq!(register(nobody(&ports)).await, UserCreated::ReplayedGone);
+    assert_eq!(everybody(&ports).await, []);
+}
+
+/// A key that is issued while its user is deleted is either refused or gone with it.
+pub async fn no_key_outlives_its_user(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    for n in 0..20 {
+        let user = ports.user(&format!("u{n}@example.com")).await.id;
+        let by = by_somebody();
+        let issued = (0..4).map(|_| {
+            let (new, _) = new_key(&ports, user, &["actions:read"]);
+            ports.api_keys.create(new, &by)
+        });
+        let (deleted, issued) = join(ports.users.delete(user, &by), join_all(issued)).await;
+        assert!(deleted.unwrap());
+        for key in issued {
+            key.unwrap();
+        }
+    }
+    let left = ports.api_keys.list(None, page(200, None)).await.unwrap();
+    assert_eq!(left.items, []);
 }
 
 fn external_id(text: &str) -> ExternalId {

@@ -222,6 +222,13 @@ impl UserRepository for Memory {
         }
         Ok(UserChanged::Changed(user.clone()))
     }
+
+    async fn delete(&self, id: UserId, _: &Attribution) -> Result<bool, StoreError> {
+        let mut users = lock(&self.users);
+        let before = users.len();
+        users.retain(|user| user.id != id);
+        Ok(users.len() < before)
+    }
 }
 
 /// No hashing at all: never do this outside an example.

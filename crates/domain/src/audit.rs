@@ -16,6 +16,8 @@ pub enum AuditKind {
     UserDisabled,
     /// A user was enabled again.
     UserEnabled,
+    /// A user was deleted.
+    UserDeleted,
     /// A key was issued.
     KeyCreated,
     /// A key was revoked.
@@ -24,11 +26,12 @@ pub enum AuditKind {
 
 impl AuditKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UserCreated,
         Self::UserUpdated,
         Self::UserDisabled,
         Self::UserEnabled,
+        Self::UserDeleted,
         Self::KeyCreated,
         Self::KeyRevoked,
     ];
@@ -41,6 +44,7 @@ impl AuditKind {
             Self::UserUpdated => "user.updated",
             Self::UserDisabled => "user.disabled",
             Self::UserEnabled => "user.enabled",
+            Self::UserDeleted => "user.deleted",
             Self::KeyCreated => "key.created",
             Self::KeyRevoked => "key.revoked",
         }

@@ -10,6 +10,7 @@ mod api_keys;
 mod audit_log;
 mod authenticator;
 mod clock;
+mod erasure;
 mod event_log;
 mod ids;
 mod input_schemas;
@@ -27,6 +28,7 @@ pub use api_keys::ApiKeyRepository;
 pub use audit_log::{AuditFilter, AuditLog};
 pub use authenticator::Authenticator;
 pub use clock::Clock;
+pub use erasure::{Belongings, Erased, Erasure};
 pub use event_log::{EventLog, EventPage};
 pub use ids::Ids;
 pub use input_schemas::{InputSchemas, SchemaError};
@@ -49,6 +51,7 @@ pub use {
     audit_log::MockAuditLog,
     authenticator::MockAuthenticator,
     clock::MockClock,
+    erasure::MockErasure,
     event_log::MockEventLog,
     ids::MockIds,
     input_schemas::MockInputSchemas,

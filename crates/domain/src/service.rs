@@ -3,6 +3,7 @@
 mod await_outcome;
 mod cancel;
 mod change_user;
+mod delete_user;
 mod follow;
 mod identify;
 mod issue_key;
@@ -17,6 +18,7 @@ mod work;
 pub use await_outcome::AwaitOutcome;
 pub use cancel::{Cancel, CancelAnswer};
 pub use change_user::ChangeUser;
+pub use delete_user::DeleteUser;
 pub use follow::{Follow, Followed};
 pub use identify::Identify;
 pub use issue_key::{IssueKey, IssuedKey, KeyRequest};

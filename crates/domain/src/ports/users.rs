@@ -72,4 +72,13 @@ pub trait UserRepository: Send + Sync {
         change: &UserChange,
         by: &Attribution,
     ) -> Result<UserChanged, StoreError>;
+
+    /// Deletes a user: from the commit on it is found nowhere, its keys are gone, and its address and external id can
+    /// be registered again. Nothing of its person is left but ids in audit events. Answers whether there was such a
+    /// user.
+    ///
+    /// What it leaves behind, its actions above all, may be much: [`Erasure`](super::Erasure) removes that afterwards,
+    /// and the same commit makes sure that it will. The idempotency key of its registration stays until it expires, so
+    /// that a repeated request doesn't bring the user back.
+    async fn delete(&self, id: UserId, by: &Attribution) -> Result<bool, StoreError>;
 }
