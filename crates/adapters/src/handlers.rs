@@ -54,6 +54,15 @@ mod testing {
         handler: &dyn ActionHandler,
         input: &str,
     ) -> (Vec<String>, Result<Payload, Failure>) {
+        perform_after(handler, input, 0).await
+    }
+
+    /// The same, after attempts that left so many chunks.
+    pub(super) async fn perform_after(
+        handler: &dyn ActionHandler,
+        input: &str,
+        messages_before: u32,
+    ) -> (Vec<String>, Result<Payload, Failure>) {
         let record = Arc::new(Record::default());
         let task = Task {
             action_id: ActionId::from_uuid(Uuid::nil()),
@@ -62,6 +71,7 @@ mod testing {
             input: Payload::parse(input).unwrap(),
             attempt: 1,
             max_attempts: 3,
+            messages_before,
             traceparent: None,
         };
         let performance: Arc<dyn Performance> = record.clone();

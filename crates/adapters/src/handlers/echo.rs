@@ -17,7 +17,8 @@ const CHUNKS_MAX: u64 = 100_000;
 
 /// Emits one chunk `{"text": word}` for each word, and answers its input. Takes `text`, and optionally `delay_ms`
 /// before each word, `repeat`, and `fail_at`: the number of the word before which it fails, for good. It also fails
-/// for good, before the first word, when it would say more than 100,000 of them.
+/// for good, before the first word, when it would say more than 100,000 of them. An attempt after another goes on after
+/// the words that are in the log already.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Echo;
 
@@ -91,6 +92,9 @@ impl ActionHandler for Echo {
         for _ in 0..repeat {
             for word in &words {
                 number += 1;
+                if number <= u64::from(task.messages_before) {
+                    continue;
+                }
                 if !delay.is_zero() {
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
@@ -114,7 +118,7 @@ impl ActionHandler for Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::testing::{perform, schema_takes};
+    use crate::handlers::testing::{perform, perform_after, schema_takes};
 
     fn texts(words: &[&str]) -> Vec<String> {
         words
@@ -168,6 +172,18 @@ mod tests {
         );
         let (chunks, answer) = perform(&Echo, r#"{"text":"a","fail_at":2}"#).await;
         assert_eq!((chunks.len(), answer.is_ok()), (1, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_on_after_what_an_earlier_attempt_has_said() {
+        let input = r#"{"text":"a b c","repeat":2,"delay_ms":100}"#;
+        let before = tokio::time::Instant::now();
+        let (chunks, answer) = perform_after(&Echo, input, 4).await;
+        assert_eq!(chunks, texts(&["b", "c"]));
+        assert_eq!(answer.unwrap().as_str(), input);
+        assert_eq!(before.elapsed(), Duration::from_millis(200));
+        let (chunks, answer) = perform_after(&Echo, input, 6).await;
+        assert_eq!((chunks.len(), answer.is_ok()), (0, true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,8 @@ use crate::trace::TraceParent;
 /// Performs the actions of one type inside the server.
 ///
 /// An action is performed at least once: after a crash or a lost lease it is performed again, so what a handler
-/// does to the outside should be safe to repeat (the action's id is a good idempotency key).
+/// does to the outside should be safe to repeat (the action's id is a good idempotency key). What an earlier attempt
+/// has emitted stays in the log; [`Task::messages_before`] says how much that is.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait ActionHandler: Send + Sync {
@@ -44,6 +45,9 @@ pub struct Task {
     pub attempt: u16,
     /// How many there may be.
     pub max_attempts: u16,
+    /// How many chunks of output earlier attempts have left in the log. A handler that emits the same chunks in every
+    /// attempt can go on after them, and its followers see each once.
+    pub messages_before: u32,
     /// The trace that it belongs to: what to send as `traceparent` to whom the handler calls.
     pub traceparent: Option<TraceParent>,
 }

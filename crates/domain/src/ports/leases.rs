@@ -182,6 +182,10 @@ pub trait Leases: Send + Sync {
         lease: Duration,
     ) -> Result<Vec<Appended>, StoreError>;
 
+    /// How many chunks of output (`message` events) the log of `action` holds before the position `before`: with the
+    /// position at which a grant goes on, what the attempts before it have left.
+    async fn messages(&self, action: ActionId, before: Sequence) -> Result<u32, StoreError>;
+
     /// Ends actions: last events, `done`, result.
     async fn finish(&self, finishes: &[Finish]) -> Result<Vec<Finished>, StoreError>;
 
