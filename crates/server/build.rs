@@ -11,7 +11,10 @@ fn main() {
         .map(|name| name.replace('_', "-"))
         .filter(|name| name != "default")
         .collect();
-    say("COMPILER", &compiler().unwrap_or_else(|| "unknown".to_owned()));
+    say(
+        "COMPILER",
+        &compiler().unwrap_or_else(|| "unknown".to_owned()),
+    );
     say("TARGET", &variable("TARGET"));
     say("PROFILE", &variable("PROFILE"));
     say("FEATURES", &features.join(","));
@@ -21,7 +24,10 @@ fn say(name: &str, value: &str) {
     tell(&format!("rustc-env=DEED_BUILD_{name}={value}"));
 }
 
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
+#[expect(
+    clippy::print_stdout,
+    reason = "this is how a build script speaks to cargo"
+)]
 fn tell(what: &str) {
     println!("cargo::{what}");
 }

@@ -246,7 +246,9 @@ pub(crate) async fn revoke(
     Ok(Answer::no_content())
 }
 
-fn render(key: ApiKey) -> ApiKeyBody {
+/// A key as it is answered.
+#[must_use]
+pub fn render(key: ApiKey) -> ApiKeyBody {
     let ApiKey {
         id,
         user_id,

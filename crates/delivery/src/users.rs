@@ -324,7 +324,9 @@ const fn status_of(status: UserStatus) -> Status {
     }
 }
 
-fn render(user: User) -> UserBody {
+/// A user as it is answered.
+#[must_use]
+pub fn render(user: User) -> UserBody {
     let User {
         id,
         email,

@@ -1,104 +1,200 @@
 //! `deed keys`: API keys, straight in the database. The way in when no key works.
 
-use anyhow::{Context as _, bail};
-use chrono::TimeDelta;
+mod create;
+mod hash;
+
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use deed_domain::api_key::KeyName;
+use deed_delivery::api_key_body;
+use deed_domain::api_key::ApiKey;
 use deed_domain::caller::Attribution;
-use deed_domain::email::Email;
-use deed_domain::id::UserId;
-use deed_domain::page::{Limit, PageRequest};
-use deed_domain::scope::{Scope, ScopeSet};
-use deed_domain::service::KeyRequest;
-use deed_domain::user::UserFilter;
+use deed_domain::id::ApiKeyId;
+use serde::Serialize;
 
 use super::DatabaseArguments;
-use crate::terminal::{note, say};
-use crate::wire::{self, Identities};
+use super::listing::ListArguments;
+use super::users::{find_user, identities, moment};
+use crate::fault::{Exit, Fault};
+use crate::output::{OutputArguments, table};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    database: DatabaseArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Issue a key and print its secret, once
-    Create(Create),
-}
-
-#[derive(Debug, Args)]
-struct Create {
-    /// Whose key it will be: the user's id or e-mail address
-    #[arg(long)]
-    user: String,
-    /// What the key is called, 1 to 100 characters
-    #[arg(long)]
-    name: String,
-    /// What the key permits, such as actions:write or actions:read:report.*; once for each
-    #[arg(long = "scope", value_name = "SCOPE", required = true)]
-    scopes: Vec<String>,
-    /// After how long the key is refused, such as 30d; never without it
-    #[arg(long, value_name = "DURATION")]
-    expires_in: Option<humantime::Duration>,
+    Create(create::Arguments),
+    /// List keys, the newest first; never their secrets
+    List(List),
+    /// Revoke a key: it is refused from then on
+    Revoke(Revoke),
+    /// Print the SHA-256 digest of a key's secret, which may be kept where the secret may not
+    Hash(hash::Arguments),
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let What::Create(create) = arguments.what;
-    let scopes: Vec<Scope> = create
-        .scopes
-        .iter()
-        .map(|text| text.parse().with_context(|| format!("--scope {text}")))
-        .collect::<Result<_, _>>()?;
-    let database = wire::connect_migrated(arguments.database.url()?.reveal(), 1).await?;
-    let identities = Identities::new(&database);
-    let lifetime = create
-        .expires_in
-        .map(|duration| TimeDelta::from_std(duration.into()))
-        .transpose()
-        .context("--expires-in")?;
-    let now = identities.clock.now();
-    let request = KeyRequest {
-        name: KeyName::parse(create.name).context("--name")?,
-        scopes: ScopeSet::of(scopes)?,
-        expires_at: lifetime
-            .map(|lifetime| {
-                now.checked_add_signed(lifetime)
-                    .context("--expires-in is too long")
-            })
-            .transpose()?,
+    match arguments.what {
+        What::Create(arguments) => create::run(arguments).await,
+        What::List(arguments) => list(arguments).await,
+        What::Revoke(arguments) => revoke(arguments).await,
+        What::Hash(arguments) => hash::run(&arguments),
+    }
+}
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  deed keys list                                the newest 50 of everybody
+  deed keys list --user ada@example.com --all
+  deed keys list --all --format json | jq -r '.items[] | select(.last_used_at == null).id'";
+
+#[derive(Debug, Args)]
+#[command(after_help = LIST_EXAMPLES)]
+struct List {
+    /// Only this user's keys: its id or e-mail address
+    #[arg(long)]
+    user: Option<String>,
+    #[command(flatten)]
+    list: ListArguments,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+}
+
+async fn list(arguments: List) -> anyhow::Result<()> {
+    let identities = identities(&arguments.database).await?;
+    let owner = match &arguments.user {
+        Some(user) => Some(find_user(&identities, user).await?.id),
+        None => None,
     };
-    let owner = find_user(&identities, &create.user).await?;
-    let issued = identities
-        .issue_key
-        .issue(owner, request, &Attribution::OPERATOR)
+    let listed = arguments
+        .list
+        .read(async |page| identities.api_keys.list(owner, page).await)
         .await?;
-    say(issued.secret.reveal());
-    note(format!(
-        "Key {} of user {owner}. This is the only time that its secret is shown.",
-        issued.key.id
-    ));
+    let now = identities.clock.now();
+    let rows: Vec<_> = listed.items.iter().map(|key| row(key, now)).collect();
+    let listed = listed.map(api_key_body);
+    arguments.output.print(&listed, |_| {
+        table(
+            ["ID", "NAME", "USER", "STATE", "LAST USED", "SCOPES"],
+            &rows,
+        )
+    })?;
+    listed.tell_of_more();
     Ok(())
 }
 
-async fn find_user(identities: &Identities, text: &str) -> anyhow::Result<UserId> {
-    if let Ok(id) = text.parse() {
-        return Ok(id);
+fn row(key: &ApiKey, now: DateTime<Utc>) -> [String; 6] {
+    let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+    [
+        key.id.to_string(),
+        key.name.as_str().to_owned(),
+        key.user_id.to_string(),
+        state(key, now),
+        key.last_used_at.map_or_else(|| "never".to_owned(), moment),
+        scopes.join(" "),
+    ]
+}
+
+/// Whether the key works, as far as it itself can tell.
+fn state(key: &ApiKey, now: DateTime<Utc>) -> String {
+    match (key.revoked_at, key.expires_at) {
+        (Some(_), _) => "revoked".to_owned(),
+        (None, Some(at)) if at <= now => "expired".to_owned(),
+        (None, Some(at)) => format!("until {}", moment(at)),
+        (None, None) => "valid".to_owned(),
     }
-    let filter = UserFilter {
-        email: Some(Email::parse(text).context("--user is neither an id nor an e-mail address")?),
-        ..UserFilter::default()
+}
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  deed keys revoke 019ab0c2-…                   refused everywhere within a second";
+
+#[derive(Debug, Args)]
+#[command(after_help = REVOKE_EXAMPLES)]
+struct Revoke {
+    /// The key's id, as `deed keys list` shows it
+    key: ApiKeyId,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+}
+
+#[derive(Serialize)]
+struct Revoked<K> {
+    #[serde(flatten)]
+    key: K,
+    /// Whether it was valid before.
+    changed: bool,
+}
+
+async fn revoke(arguments: Revoke) -> anyhow::Result<()> {
+    let identities = identities(&arguments.database).await?;
+    let id = arguments.key;
+    let unknown = || {
+        Fault::new(
+            Exit::NotFound,
+            format!("No key has the id {id}"),
+            "`deed keys list --all` shows every key",
+        )
     };
-    let first = PageRequest {
-        limit: Limit::default(),
-        after: None,
+    let before = identities.api_keys.find(id, None).await?;
+    let was_revoked = before.ok_or_else(unknown)?.revoked_at.is_some();
+    identities
+        .api_keys
+        .revoke(id, None, &Attribution::OPERATOR)
+        .await?;
+    let after = identities.api_keys.find(id, None).await?;
+    let revoked = Revoked {
+        key: api_key_body(after.ok_or_else(unknown)?),
+        changed: !was_revoked,
     };
-    let found = identities.users.list(&filter, first).await?;
-    match found.items.first() {
-        Some(user) => Ok(user.id),
-        None => bail!("no user has this e-mail address"),
+    arguments.output.print(&revoked, |revoked| {
+        if revoked.changed {
+            format!(
+                "Revoked key {id}: it is refused by every server within 1 s, by one that has lost touch with \
+                 PostgreSQL's notifications within 5 s, and its open streams end with it."
+            )
+        } else {
+            format!("Key {id} is revoked already.")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+    use deed_domain::api_key::KeyName;
+    use deed_domain::id::UserId;
+    use deed_domain::scope::ScopeSet;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_keys_state_is_told() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(1);
+        let check = |expires_at, revoked_at, expected: &str| {
+            let key = ApiKey {
+                id: ApiKeyId::from_uuid(Uuid::from_u128(1)),
+                user_id: UserId::from_uuid(Uuid::from_u128(2)),
+                name: KeyName::parse("ci").unwrap(),
+                scopes: ScopeSet::everything(),
+                created_at: DateTime::UNIX_EPOCH,
+                expires_at,
+                revoked_at,
+                last_used_at: None,
+            };
+            assert_eq!(state(&key, now), expected);
+            assert_eq!(row(&key, now)[4], "never");
+        };
+        let hour = TimeDelta::hours(1);
+        check(None, None, "valid");
+        check(Some(now), None, "expired");
+        check(Some(now + hour), None, "until 1970-01-02 01:00:00Z");
+        check(Some(now + hour), Some(now), "revoked");
     }
 }

@@ -1,139 +1,201 @@
 //! `deed users`: users, straight in the database. The way in when no key works.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+mod create;
+mod delete;
+mod list;
+mod status;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use deed_domain::caller::Attribution;
+use deed_delivery::user_body;
 use deed_domain::email::Email;
-use deed_domain::password::{Password, PasswordPolicy};
-use deed_domain::ports::Ids;
-use deed_domain::service::Registration;
-use deed_domain::user::{DisplayName, ExternalId, User};
-use zeroize::Zeroizing;
+use deed_domain::id::UserId;
+use deed_domain::page::{Limit, PageRequest};
+use deed_domain::ports::Belongings;
+use deed_domain::user::{User, UserFilter};
+use serde::Serialize;
 
+pub(crate) use self::create::{register, unknown_password};
 use super::DatabaseArguments;
-use crate::terminal::{note, say};
+use crate::fault::{Exit, Fault};
+use crate::output::{OutputArguments, printable};
 use crate::wire::{self, Identities};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: What,
-    #[command(flatten)]
-    database: DatabaseArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Register a user and print its id
-    Create(Create),
-}
-
-#[derive(Debug, Args)]
-struct Create {
-    /// E-mail address; unique
-    #[arg(long)]
-    email: String,
-    /// Name, 1 to 100 characters
-    #[arg(long)]
-    name: String,
-    /// File that holds the password; - is standard input. Without it nobody can sign in as this user
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// The application's own name for the user; unique
-    #[arg(long)]
-    external_id: Option<String>,
+    Create(create::Arguments),
+    /// List users, the newest first
+    List(list::Arguments),
+    /// Show one user, and how much belongs to it
+    Show(Show),
+    /// Refuse a user's keys, and whoever would act for it
+    Disable(status::Disable),
+    /// Let a disabled user's keys work again
+    Enable(status::Enable),
+    /// Delete a user, with its keys, its actions and all that they said
+    Delete(delete::Arguments),
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let What::Create(create) = arguments.what;
-    let database = wire::connect_migrated(arguments.database.url()?.reveal(), 1).await?;
-    let identities = Identities::new(&database);
-    let registration = Registration {
-        email: Email::parse(&create.email).context("--email")?,
-        name: DisplayName::parse(create.name).context("--name")?,
-        password: match create.password_file {
-            Some(file) => password(file)?,
-            None => unknown_password(identities.ids.as_ref())?,
-        },
-        external_id: create
-            .external_id
-            .map(ExternalId::parse)
-            .transpose()
-            .context("--external-id")?,
-    };
-    let user = register(&identities, registration).await?;
-    say(user.id.to_string());
-    note(format!(
-        "Registered. Its first key: deed keys create --user {} --name first --scope actions:read --scope actions:write",
-        user.id
-    ));
-    Ok(())
-}
-
-/// Registers a user as the operator.
-pub(crate) async fn register(
-    identities: &Identities,
-    registration: Registration,
-) -> anyhow::Result<User> {
-    let registered = identities
-        .register
-        .run(registration, &Attribution::OPERATOR, None)
-        .await?;
-    Ok(registered.user)
-}
-
-/// The password in `file`, or on standard input for `-`.
-fn password(file: PathBuf) -> anyhow::Result<Password> {
-    let mut text = Zeroizing::new(String::new());
-    if file.as_os_str() == "-" {
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("no password on standard input")?;
-    } else {
-        let content = std::fs::read_to_string(&file)
-            .with_context(|| format!("the password's file {} can't be read", file.display()))?;
-        text = Zeroizing::new(content);
+    match arguments.what {
+        What::Create(arguments) => create::run(arguments).await,
+        What::List(arguments) => list::run(arguments).await,
+        What::Show(arguments) => show(arguments).await,
+        What::Disable(arguments) => status::disable(arguments).await,
+        What::Enable(arguments) => status::enable(arguments).await,
+        What::Delete(arguments) => delete::run(arguments).await,
     }
-    Password::parse(
-        text.trim_end_matches(['\n', '\r']),
-        PasswordPolicy::default(),
-    )
-    .context("the password")
 }
 
-/// A password that nobody knows: 512 random bits.
-pub(crate) fn unknown_password(ids: &dyn Ids) -> anyhow::Result<Password> {
-    let text: String = ids
-        .random_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(Password::parse(text, PasswordPolicy::default())?)
+/// What users and keys are changed with, over the database that the arguments name.
+pub(super) async fn identities(database: &DatabaseArguments) -> anyhow::Result<Identities> {
+    let database = wire::connect_migrated(database.url()?.reveal(), 1).await?;
+    Ok(Identities::new(&database))
+}
+
+/// The user of that id or e-mail address.
+///
+/// # Errors
+/// A [`Fault`] when there is none, or `text` is neither.
+pub(super) async fn find_user(identities: &Identities, text: &str) -> anyhow::Result<User> {
+    if let Ok(id) = text.parse::<UserId>() {
+        let found = identities.users.find(id).await?;
+        return Ok(found.ok_or_else(|| nobody(format!("No user has the id {id}")))?);
+    }
+    let Ok(email) = Email::parse(text) else {
+        return Err(Fault::new(
+            Exit::Usage,
+            format!("{} is neither an id nor an e-mail address", printable(text)),
+            "Name the user by one of the two, as `deed users list` shows them",
+        )
+        .into());
+    };
+    let filter = UserFilter {
+        email: Some(email),
+        ..UserFilter::default()
+    };
+    let first = PageRequest {
+        limit: Limit::default(),
+        after: None,
+    };
+    let found = identities.users.list(&filter, first).await?;
+    let user = found.items.into_iter().next();
+    Ok(user.ok_or_else(|| nobody("No user has this e-mail address".to_owned()))?)
+}
+
+fn nobody(cause: String) -> Fault {
+    Fault::new(
+        Exit::NotFound,
+        cause,
+        "`deed users list --all` shows every user",
+    )
+}
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  deed users show ada@example.com
+  deed users show 019ab0c2-… --format json | jq .status";
+
+#[derive(Debug, Args)]
+#[command(after_help = SHOW_EXAMPLES)]
+struct Show {
+    /// The user's id or e-mail address
+    user: String,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+}
+
+#[derive(Serialize)]
+struct Shown<U> {
+    #[serde(flatten)]
+    user: U,
+    api_keys: u64,
+    actions: u64,
+}
+
+async fn show(arguments: Show) -> anyhow::Result<()> {
+    let identities = identities(&arguments.database).await?;
+    let user = find_user(&identities, &arguments.user).await?;
+    let belongings = identities.delete.belongings(user.id).await?;
+    let text = described(&user, belongings);
+    let shown = Shown {
+        api_keys: belongings.api_keys,
+        actions: belongings.actions,
+        user: user_body(user),
+    };
+    arguments.output.print(&shown, |_| text)
+}
+
+fn described(user: &User, belongings: Belongings) -> String {
+    let external_id = user.external_id.as_ref().map_or("none", |id| id.as_str());
+    let rows = [
+        ("id", user.id.to_string()),
+        ("e-mail", printable(user.email.as_str())),
+        ("name", printable(user.name.as_str())),
+        ("status", user.status.as_str().to_owned()),
+        ("external id", printable(external_id)),
+        ("registered", moment(user.created_at)),
+        ("changed", moment(user.updated_at)),
+        ("API keys", belongings.api_keys.to_string()),
+        ("actions", counted(belongings.actions)),
+    ];
+    rows.map(|(name, value)| format!("{name:<12} {value}\n"))
+        .concat()
+}
+
+/// A moment for people: to the second.
+pub(super) fn moment(at: chrono::DateTime<chrono::Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A number of actions, which is only counted up to a limit.
+fn counted(actions: u64) -> String {
+    if actions >= Belongings::MOST {
+        format!("{actions} or more")
+    } else {
+        actions.to_string()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deed_domain::user::{DisplayName, UserStatus};
+    use uuid::Uuid;
 
     #[test]
-    fn a_password_is_read_from_a_file_without_its_line_break() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("password");
-        std::fs::write(&file, "correct horse\n").unwrap();
-        assert_eq!(password(file.clone()).unwrap().reveal(), "correct horse");
-        std::fs::write(&file, "short\n").unwrap();
-        assert!(password(file).is_err());
-    }
-
-    #[test]
-    fn unknown_passwords_differ() {
-        let ids = deed_adapters::ids::SystemIds;
-        assert_ne!(
-            unknown_password(&ids).unwrap(),
-            unknown_password(&ids).unwrap()
-        );
+    fn a_user_is_described_without_control_characters() {
+        let user = User {
+            id: UserId::from_uuid(Uuid::from_u128(1)),
+            email: Email::parse("ada@example.com").unwrap(),
+            name: DisplayName::parse("Ada").unwrap(),
+            status: UserStatus::Disabled,
+            external_id: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            updated_at: chrono::DateTime::UNIX_EPOCH,
+        };
+        let belongings = Belongings {
+            api_keys: 2,
+            actions: Belongings::MOST,
+        };
+        insta::assert_snapshot!(described(&user, belongings), @r"
+        id           00000000-0000-0000-0000-000000000001
+        e-mail       ada@example.com
+        name         Ada
+        status       disabled
+        external id  none
+        registered   1970-01-01 00:00:00Z
+        changed      1970-01-01 00:00:00Z
+        API keys     2
+        actions      1000000 or more
+        ");
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    arguments.output.print(&BuildInfo::of_this_binary()?, text)
+    arguments.output.print(&BuildInfo::of_this_binary(), text)
 }
 
 fn text(info: &BuildInfo) -> String {
@@ -57,7 +57,7 @@ mod tests {
             target: "x86_64-unknown-linux-gnu",
             profile: "release",
             features: vec!["one", "two"],
-            newest_migration: "0042_last".to_owned(),
+            newest_migration: "0042_last",
             postgresql_min: 15,
         };
         insta::assert_snapshot!(text(&info), @r"

@@ -1,0 +1,152 @@
+//! `deed users delete`.
+
+use anyhow::Context as _;
+use clap::Args;
+use deed_domain::caller::Attribution;
+use deed_domain::error::Error;
+use deed_domain::id::UserId;
+use deed_domain::ports::Belongings;
+use deed_domain::user::User;
+use serde::Serialize;
+
+use super::{counted, find_user, identities, nobody};
+use crate::commands::DatabaseArguments;
+use crate::confirm::confirm;
+use crate::fault::{Exit, exit_of};
+use crate::output::{Format, OutputArguments, printable};
+use crate::progress::Progress;
+use crate::shutdown::unless_interrupted;
+use crate::terminal::note;
+use crate::wire::Identities;
+
+const EXAMPLES: &str = "\
+Examples:
+  deed users delete ada@example.com             says what would go, and asks
+  deed users delete ada@example.com --yes       for scripts";
+
+/// What Ctrl-C leaves once the user is deleted, and a fault too.
+const LEFT: &str =
+    "the user is deleted; what is left of its actions is removed by the next server that runs";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// The user's id or e-mail address
+    user: String,
+    /// Don't ask: the user goes for good
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    output: OutputArguments,
+    #[command(flatten)]
+    database: DatabaseArguments,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    id: String,
+    api_keys: u64,
+    actions: u64,
+    /// What stays.
+    stays: [&'static str; 2],
+}
+
+const STAYS: [&str; 2] = [
+    "audit events, which hold ids only",
+    "the idempotency key of its registration, without what was sent, until it expires",
+];
+
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let identities = identities(&arguments.database).await?;
+    let user = match find_user(&identities, &arguments.user).await {
+        Ok(user) => user,
+        Err(error) if exit_of(&error) == Exit::NotFound => {
+            return go_on(&arguments, &identities, error).await;
+        }
+        Err(error) => return Err(error),
+    };
+    let belongings = identities.delete.belongings(user.id).await?;
+    let what = announcement(&user, belongings);
+    confirm(
+        arguments.yes.into(),
+        &what,
+        &format!("deed users delete {} --yes", user.id),
+    )?;
+    if arguments.yes && arguments.output.format == Format::Text {
+        note(format!("{what}."));
+    }
+    match identities
+        .delete
+        .delete(user.id, &Attribution::OPERATOR)
+        .await
+    {
+        Ok(()) => {}
+        Err(Error::UserNotFound) => {
+            return Err(nobody(format!("No user has the id {} any more", user.id)).into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let actions = erase(&identities, user.id, belongings.actions).await?;
+    report(arguments.output, user.id, belongings.api_keys, actions)
+}
+
+/// Removes what is left of a user that was deleted before, if there is something; else the user was not found.
+async fn go_on(
+    arguments: &Arguments,
+    identities: &Identities,
+    not_found: anyhow::Error,
+) -> anyhow::Result<()> {
+    let Ok(id) = arguments.user.parse::<UserId>() else {
+        return Err(not_found);
+    };
+    let left = identities.delete.belongings(id).await?;
+    let actions = erase(identities, id, left.actions).await?;
+    if actions == 0 {
+        return Err(not_found);
+    }
+    report(arguments.output, id, 0, actions)
+}
+
+async fn erase(identities: &Identities, id: UserId, expected: u64) -> anyhow::Result<u64> {
+    let progress = Progress::new(expected);
+    progress.doing("actions".to_owned());
+    let erasing = async {
+        let erased = identities
+            .delete
+            .erase(id, |gone| progress.set_done(gone))
+            .await;
+        erased.context(LEFT)
+    };
+    unless_interrupted(LEFT, erasing).await
+}
+
+fn announcement(user: &User, belongings: Belongings) -> String {
+    format!(
+        "User {} ({}) goes for good, with {} API keys and {} actions, their results and events",
+        user.id,
+        printable(user.email.as_str()),
+        belongings.api_keys,
+        counted(belongings.actions)
+    )
+}
+
+fn report(
+    output: OutputArguments,
+    id: UserId,
+    api_keys: u64,
+    actions: u64,
+) -> anyhow::Result<()> {
+    let deleted = Deleted {
+        id: id.to_string(),
+        api_keys,
+        actions,
+        stays: STAYS,
+    };
+    output.print(&deleted, |deleted| {
+        let [audit, key] = deleted.stays;
+        format!(
+            "Deleted user {id}: {api_keys} API keys and {actions} actions are gone.\n\
+             What stays: {audit}, and {key}. The e-mail address can be registered again."
+        )
+    })
+}
