@@ -23,11 +23,17 @@ use deed_domain::ports::ActionHandler;
 mod build_info;
 mod cli;
 mod commands;
+mod confirm;
 mod environment;
 mod fault;
+mod limits;
 mod logging;
+mod metrics;
 mod output;
 mod preflight;
+mod probe;
+mod progress;
+mod remote;
 mod serve;
 mod settings;
 mod shutdown;
@@ -36,7 +42,7 @@ mod terminal;
 mod wire;
 
 pub use serve::Running;
-pub use settings::{LogFormat, Settings};
+pub use settings::{LogFormat, MetricsListen, Settings};
 
 /// The server.
 pub struct Deed;

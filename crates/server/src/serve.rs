@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::fault::{Exit, Fault};
+use crate::limits;
+use crate::metrics::listener;
 use crate::preflight::Need;
 use crate::settings::Settings;
 use crate::wire::{self, Background};
@@ -43,6 +45,7 @@ pub struct Running {
     http_task: JoinHandle<std::io::Result<()>>,
     ended: watch::Receiver<bool>,
     background: Background,
+    metrics: Option<listener::Running>,
     draining: watch::Sender<bool>,
 }
 
@@ -81,6 +84,10 @@ impl Running {
         self.http.stop(true).await;
         let _ = self.http_task.await;
         self.background.stop().await;
+        // The last to go: a drain is watched too.
+        if let Some(metrics) = self.metrics {
+            metrics.stop().await;
+        }
     }
 }
 
@@ -90,6 +97,7 @@ pub(crate) async fn start(
     settings: &Settings,
 ) -> anyhow::Result<Running> {
     settings.check()?;
+    limits::raise_open_files();
     start_on(bind(settings.listen)?, handlers, database_url, settings).await
 }
 
@@ -101,12 +109,14 @@ pub(crate) async fn start_on(
     settings: &Settings,
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
+    let metrics = listener::bind(settings.metrics_listen)?;
     let database =
         wire::connect(database_url, usize::from(settings.pool_size), Need::Durable).await?;
     refuse_when_behind(&migrate::lacking(&database).await?)?;
 
     let (draining, drain_signal) = watch::channel(false);
-    let (parts, background) = wire::wire(database, handlers, settings, drain_signal).await?;
+    let (parts, background, exporter) =
+        wire::wire(database, handlers, settings, drain_signal).await?;
     let api = Api::new(parts).context("the OpenAPI document can't be made")?;
 
     let server = HttpServer::new(move || app(&api))
@@ -128,23 +138,28 @@ pub(crate) async fn start_on(
         ended_sender.send_replace(true);
         result
     });
+    let metrics = metrics
+        .map(|listener| listener::start(listener, Arc::new(exporter)))
+        .transpose()
+        .context("the socket of the metrics can't be used")?;
     let running = Running {
         address,
         http,
         http_task,
         ended,
         background,
+        metrics,
         draining,
     };
     log::info!(address:% = address; "listening on {}", running.base_url());
     Ok(running)
 }
 
-pub(crate) fn refuse_when_behind(pending: &[String]) -> anyhow::Result<()> {
+pub(crate) fn refuse_when_behind(pending: &[String]) -> Result<(), Fault> {
     if pending.is_empty() {
         return Ok(());
     }
-    let fault = Fault::new(
+    Err(Fault::new(
         Exit::DatabaseBehind,
         format!(
             "The database lacks {} migration(s): {}",
@@ -152,13 +167,20 @@ pub(crate) fn refuse_when_behind(pending: &[String]) -> anyhow::Result<()> {
             pending.join(", ")
         ),
         "Run `deed migrate up`, or serve with --migrate",
-    );
-    Err(fault.into())
+    ))
 }
 
-/// The listening socket. Linux passes these options on to each accepted one: no timer of ours could cut a reader that
+/// The listening socket of the interface.
+///
+/// # Errors
+/// Says why the address can't be listened on.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
+    listen_on(address).map_err(|error| not_bound(address, &error, "--listen (DEED_LISTEN)"))
+}
+
+/// A listening socket. Linux passes these options on to each accepted one: no timer of ours could cut a reader that
 /// stalls, because nothing polls a body while the write buffer is full.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -169,27 +191,26 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     socket.set_keepalive(true)?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     cut_silent_peers(&SockRef::from(&socket))?;
-    socket
-        .bind(&address.into())
-        .map_err(|error| not_bound(address, &error))?;
+    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-fn not_bound(address: SocketAddr, error: &std::io::Error) -> Fault {
+/// Why `address`, which `setting` names, can't be listened on.
+pub(crate) fn not_bound(address: SocketAddr, error: &std::io::Error, setting: &str) -> Fault {
     let (cause, mend) = match error.kind() {
         std::io::ErrorKind::AddrInUse => (
             format!("{address} is in use by another process"),
-            "Stop it, or choose another address with --listen (DEED_LISTEN)",
+            format!("Stop it, or choose another address with {setting}"),
         ),
         std::io::ErrorKind::PermissionDenied => (
             format!("{address} can't be listened on without more rights"),
-            "Choose a port from 1024 on with --listen (DEED_LISTEN), or grant CAP_NET_BIND_SERVICE",
+            format!("Choose a port from 1024 on with {setting}, or grant CAP_NET_BIND_SERVICE"),
         ),
         _ => (
             format!("{address} can't be listened on: {error}"),
-            "Choose an address of this machine with --listen (DEED_LISTEN)",
+            format!("Choose an address of this machine with {setting}"),
         ),
     };
     Fault::new(Exit::AddressInUse, cause, mend)

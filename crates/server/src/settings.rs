@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +11,9 @@ use deed_domain::secret::RootKey;
 use zeroize::Zeroizing;
 
 use crate::fault::{Exit, Fault};
+
+/// Where the server listens unless it is told otherwise.
+pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 
 /// How the server behaves. Everything has a default but the database.
 #[derive(Debug, Clone, Args)]
@@ -19,10 +23,19 @@ pub struct Settings {
     #[arg(
         long,
         env = "DEED_LISTEN",
-        default_value = "127.0.0.1:8080",
+        default_value = LISTEN,
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
+
+    /// Address and port to serve the metrics on, or `off`
+    #[arg(
+        long,
+        env = "DEED_METRICS_LISTEN",
+        default_value = "127.0.0.1:9464",
+        value_name = "ADDRESS|off"
+    )]
+    pub metrics_listen: MetricsListen,
 
     /// The operator's key, at least 32 visible ASCII characters; better given by file
     #[arg(
@@ -78,6 +91,27 @@ pub struct Settings {
     /// How long one stream lasts at the most before its client has to resume it
     #[arg(long, env = "DEED_STREAM_MAX_AGE", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub stream_max_age: Duration,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsListen {
+    /// Nowhere.
+    Off,
+    /// At this address.
+    On(SocketAddr),
+}
+
+impl FromStr for MetricsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map(Self::On);
+        address.map_err(|_| "write it as 127.0.0.1:9464, or off".to_owned())
+    }
 }
 
 /// How log lines look.
@@ -210,6 +244,13 @@ impl Settings {
                 "Lower the one or raise the other",
             ));
         }
+        if self.listen.port() != 0 && self.metrics_listen == MetricsListen::On(self.listen) {
+            return Err(Fault::new(
+                Exit::Configuration,
+                "DEED_LISTEN and DEED_METRICS_LISTEN are the same address",
+                "Give the metrics a port of their own, or switch them off with DEED_METRICS_LISTEN=off",
+            ));
+        }
         for origin in &self.cors_origins {
             if !is_origin(origin) {
                 return Err(Fault::new(
@@ -231,7 +272,7 @@ fn is_origin(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '*', ' ', '?', '#', '@']))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write it as 10s, 500ms or 10m".to_owned())
 }
 
@@ -309,6 +350,22 @@ mod tests {
             parse(&["--cors-origins", "https://a.example,http://localhost:5173"]).unwrap();
         settings.check().unwrap();
         assert_eq!(settings.cors_origins.len(), 2);
+    }
+
+    #[test]
+    fn metrics_have_an_address_of_their_own_or_none() {
+        let at = |arguments: &[&str]| parse(arguments).unwrap().metrics_listen;
+        let standard = "127.0.0.1:9464".parse().unwrap();
+        assert_eq!(at(&[]), MetricsListen::On(standard));
+        assert_eq!(at(&["--metrics-listen=off"]), MetricsListen::Off);
+        for wrong in ["on", "9464", "Off", ""] {
+            assert!(parse(&["--metrics-listen", wrong]).is_err(), "{wrong}");
+        }
+        let same = parse(&["--listen=[::1]:99", "--metrics-listen=[::1]:99"]).unwrap();
+        let fault = same.check().unwrap_err().to_string();
+        assert!(fault.contains("DEED_METRICS_LISTEN"), "{fault}");
+        let chosen = parse(&["--listen=[::1]:0", "--metrics-listen=[::1]:0"]).unwrap();
+        chosen.check().unwrap();
     }
 
     #[test]

@@ -6,24 +6,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use deed_adapters::clock::SystemClock;
+use deed_adapters::eraser::erase_deleted;
 use deed_adapters::handlers::{Echo, Wait};
 use deed_adapters::ids::SystemIds;
 use deed_adapters::input_schemas::JsonSchemas;
 use deed_adapters::password_hasher::Argon2Hasher;
 use deed_adapters::postgres::housekeeping::{keep_partitions, make_partitions, missing_partitions};
 use deed_adapters::postgres::{
-    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgEventLog, PgLeases,
-    PgSubmissions, PgUsers, WakeupHub, migrate, server_secret,
+    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgErasure, PgEventLog, PgLeases,
+    PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
 };
 use deed_adapters::runner::{Runner, RunnerSettings, sweep};
+use deed_delivery::metrics::HttpMetrics;
 use deed_delivery::{Check, HttpSettings, Parts, Readiness, ServerKey, Services};
 use deed_domain::password::PasswordPolicy;
 use deed_domain::ports::{
-    ActionHandler, ActionTypes as _, Authenticator, Clock, Ids, UserRepository, Wakeups,
+    ActionHandler, ActionTypes as _, ApiKeyRepository, Authenticator, Clock, Ids, UserRepository, Wakeups,
 };
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
+    AwaitOutcome, Cancel, ChangeUser, DeleteUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
     ReadUsers, RegisterUser, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
@@ -31,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::fault::{Exit, Fault};
+use crate::metrics::{Exporter, ServerState};
 use crate::preflight::{self, Need};
 use crate::settings::Settings;
 use crate::spans::Spans;
@@ -66,7 +69,9 @@ pub(crate) async fn connect_migrated(url: &str, pool_size: usize) -> anyhow::Res
 /// What the commands need that change users and keys without a server.
 pub(crate) struct Identities {
     pub(crate) users: Arc<dyn UserRepository>,
+    pub(crate) api_keys: Arc<dyn ApiKeyRepository>,
     pub(crate) register: RegisterUser,
+    pub(crate) delete: DeleteUser,
     pub(crate) issue_key: IssueKey,
     pub(crate) authenticator: Arc<dyn Authenticator>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -84,7 +89,7 @@ impl Identities {
             hub.clone(),
             Arc::clone(&ids),
         ));
-        let keys = Arc::new(PgApiKeys::new(
+        let api_keys: Arc<dyn ApiKeyRepository> = Arc::new(PgApiKeys::new(
             database.clone(),
             hub.clone(),
             Arc::clone(&ids),
@@ -95,14 +100,17 @@ impl Identities {
             Arc::clone(&clock),
             None,
         ));
+        let erasure = Arc::new(PgErasure::new(database.clone()));
         Self {
             register: RegisterUser::new(
                 Arc::clone(&users),
                 Arc::new(Argon2Hasher::new(1)),
                 Arc::clone(&ids),
             ),
-            issue_key: IssueKey::new(keys, Arc::clone(&ids), Arc::clone(&clock)),
+            issue_key: IssueKey::new(Arc::clone(&api_keys), Arc::clone(&ids), Arc::clone(&clock)),
+            delete: DeleteUser::new(Arc::clone(&users), erasure),
             users,
+            api_keys,
             authenticator,
             clock,
             ids,
@@ -173,7 +181,7 @@ pub(crate) async fn wire(
     handlers: Vec<Arc<dyn ActionHandler>>,
     settings: &Settings,
     draining: watch::Receiver<bool>,
-) -> anyhow::Result<(Parts, Background)> {
+) -> anyhow::Result<(Parts, Background, Exporter)> {
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     make_partitions(&database, clock.now())
@@ -215,6 +223,7 @@ pub(crate) async fn wire(
             slots: usize::from(settings.runner_slots),
             worker: format!("in-process:{}", std::process::id()),
         },
+        database.metrics(),
     )
     .traced(spans.tracer());
     types
@@ -228,6 +237,7 @@ pub(crate) async fn wire(
         "partitions",
         keep_partitions(database.clone(), Arc::clone(&clock)),
     );
+    tasks.spawn("eraser", erase_deleted(Arc::new(PgErasure::new(database.clone()))));
     tasks.spawn("sweeper", sweep(leases));
     let last_used = Arc::clone(&authenticator);
     tasks.spawn("last-used", async move { last_used.keep_last_used().await });
@@ -244,7 +254,7 @@ pub(crate) async fn wire(
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
         register_user: RegisterUser::new(
             Arc::clone(&users),
-            Arc::new(Argon2Hasher::new(available_cores())),
+            Arc::new(Argon2Hasher::new(available_cores()).measured(database.metrics())),
             Arc::clone(&ids),
         ),
         read_users: ReadUsers::new(Arc::clone(&users)),
@@ -270,6 +280,18 @@ pub(crate) async fn wire(
         cancel: Cancel::new(submissions, actions),
         follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock)),
     };
+    let http_metrics = HttpMetrics::default();
+    let state = ServerState {
+        tasks: tasks.alive.clone(),
+        draining: draining.clone(),
+    };
+    let sampler = Sampler::new(
+        database.clone(),
+        hub,
+        authenticator.clone(),
+        Arc::clone(&clock),
+    );
+    let exporter = Exporter::new(&database, &http_metrics, state, sampler, clock.as_ref())?;
     let readiness = ReplicaReadiness {
         database: database.clone(),
         clock,
@@ -284,6 +306,7 @@ pub(crate) async fn wire(
         ids,
         tracer: spans.tracer(),
         readiness: Arc::new(readiness),
+        metrics: http_metrics,
         draining,
     };
     let background = Background {
@@ -293,7 +316,7 @@ pub(crate) async fn wire(
         tasks,
         spans,
     };
-    Ok((parts, background))
+    Ok((parts, background, exporter))
 }
 
 async fn server_key(database: &Database, ids: &dyn Ids) -> anyhow::Result<ServerKey> {

@@ -33,8 +33,12 @@ impl Default for DatabaseMetrics {
         for access in ["read", "write"] {
             drop(duration.get_or_create(&[(ACCESS, access)]));
         }
+        let connections = Family::default();
+        for state in ["idle", "used"] {
+            drop(connections.get_or_create(&[(STATE, state)]));
+        }
         Self {
-            connections: Family::default(),
+            connections,
             connections_max: Gauge::default(),
             waiting: Gauge::default(),
             wait: fast(),
