@@ -152,29 +152,39 @@ fn server_url() -> &'static str {
 fn private_cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let bin = variable("DEED_PG_BIN").map(PathBuf::from);
-        let installation = Installation::find(bin.as_deref()).unwrap();
-        let executable = std::env::current_exe().unwrap();
         // Without the hash that Cargo adds, so that the next build's directory is the same one.
+        let executable = std::env::current_exe().unwrap();
         let name = executable.file_stem().unwrap().to_string_lossy();
         let name = name.rsplit_once('-').map_or(&*name, |(name, _)| name);
-        let options = Options {
-            user: "deed".to_owned(),
-            database: "deed".to_owned(),
-            settings: vec![("max_connections".to_owned(), "200".to_owned())],
-            fresh: true,
-            unreachable_base: PathBuf::from("/var/lib/deed-dev"),
-            ..Options::new(
-                target_directory(&executable)
-                    .join("e2e-postgres")
-                    .join(name),
-            )
-        };
-        Cluster::start(&installation, &options, &mut |progress| {
-            eprintln!("{progress}")
-        })
-        .unwrap()
+        private(name, &[("max_connections", "200")])
     })
+}
+
+/// A PostgreSQL of one's own, empty, with these settings. Ends when dropped, and with this process.
+#[must_use]
+pub fn private(name: &str, settings: &[(&str, &str)]) -> Cluster {
+    let bin = variable("DEED_PG_BIN").map(PathBuf::from);
+    let installation = Installation::find(bin.as_deref()).unwrap();
+    let executable = std::env::current_exe().unwrap();
+    let settings = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let options = Options {
+        user: "deed".to_owned(),
+        database: "deed".to_owned(),
+        settings: settings.collect(),
+        fresh: true,
+        unreachable_base: PathBuf::from("/var/lib/deed-dev"),
+        ..Options::new(
+            target_directory(&executable)
+                .join("e2e-postgres")
+                .join(name),
+        )
+    };
+    Cluster::start(&installation, &options, &mut |progress| {
+        eprintln!("{progress}")
+    })
+    .unwrap()
 }
 
 /// `target`, from `target/debug/deps/<test>`.

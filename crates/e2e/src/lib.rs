@@ -16,9 +16,12 @@ pub mod client;
 pub mod database;
 mod environment;
 pub mod process;
+pub mod proxy;
 pub mod server;
 pub mod stream;
 pub mod wait;
+
+pub use environment::variable;
 
 /// Random letters and digits: names and addresses that no other test uses.
 #[must_use]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use deed_e2e::client::Client;
 use deed_e2e::process::{Output, Process};
-use deed_e2e::server::{Dev, deed, open_directory};
+use deed_e2e::server::{DRAIN, Dev, deed, open_directory};
 use deed_e2e::wait::SOON;
 use serde_json::json;
 use tokio::process::Command;
@@ -141,7 +141,7 @@ async fn one_at_a_time_and_the_next_finds_everything_again() {
         .current_dir(directory.path());
     let mut second = Process::start(&mut command);
     let status = second.ended(SOON).await;
-    assert_eq!(status.code(), Some(1));
+    assert_eq!(status.code(), Some(31));
     assert!(
         second
             .output()
@@ -180,6 +180,30 @@ async fn one_that_was_killed_is_no_hindrance() {
 }
 
 #[tokio::test]
+async fn ctrl_c_in_the_middle_of_the_first_start_leaves_no_half_state() {
+    for (moment, words) in [
+        ("before the database", "creating a PostgreSQL"),
+        ("before the server", "starting PostgreSQL"),
+        ("before it serves", "Migrated"),
+    ] {
+        let directory = open_directory();
+        let mut command = deed(DEED);
+        command
+            .args(["dev", "--listen", "127.0.0.1:0"])
+            .current_dir(directory.path());
+        let mut first = Process::start(&mut command);
+        first
+            .line(SOON, |_, line| line.contains(words).then_some(()))
+            .await;
+        first.signal(rustix::process::Signal::INT);
+        let status = first.ended(DRAIN + SOON).await;
+        assert!(status.success(), "{moment}: {}", first.output());
+        let second = Dev::start(DEED, directory.path()).await;
+        second.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn it_serves_nobody_but_this_machine() {
     let directory = open_directory();
     let mut command = deed(DEED);
@@ -187,7 +211,7 @@ async fn it_serves_nobody_but_this_machine() {
         .args(["dev", "--listen", "0.0.0.0:0"])
         .current_dir(directory.path());
     let mut process = Process::start(&mut command);
-    assert_eq!(process.ended(SOON).await.code(), Some(1));
+    assert_eq!(process.ended(SOON).await.code(), Some(23));
     assert!(
         process.output().contains("loopback"),
         "{}",

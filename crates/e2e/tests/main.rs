@@ -1,5 +1,7 @@
 //! The scenarios, one a file.
 
+mod cli_actions;
+mod client;
 mod closed_doors;
 mod commands;
 mod connections;
@@ -12,6 +14,8 @@ mod replicas;
 mod resume;
 mod retry;
 mod secrets;
+mod setup;
 mod shutdown;
 mod streams;
 mod unknown_routes;
+mod upgrade;

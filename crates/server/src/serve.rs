@@ -71,10 +71,10 @@ impl Running {
     /// Stops: `/readyz` says so at once, streams and waits end, work in flight finishes or goes back to the queue.
     /// Takes less than 30 s; what is not done by then is left to other replicas.
     pub async fn drain(self) {
-        log::info!("draining");
+        log::info!("draining: no new work is taken, and what is under way finishes");
         self.draining.send_replace(true);
         match tokio::time::timeout(DRAIN, self.finish()).await {
-            Ok(()) => log::info!("stopped"),
+            Ok(()) => log::info!("stopped: everything under way was finished or given back"),
             Err(_) => log::warn!("stopped before all was done; leases that are left will expire"),
         }
     }
@@ -133,7 +133,7 @@ pub(crate) async fn start_on(
     let http_task = tokio::spawn(async move {
         let result = server.await;
         if let Err(error) = &result {
-            log::error!("the HTTP server failed: {error}");
+            log::error!(error:err = *error; "the HTTP server failed");
         }
         ended_sender.send_replace(true);
         result

@@ -118,6 +118,32 @@ pub async fn examine(url: &str) -> Result<Examined, ExamineError> {
     examined(&row, uncertainty, is_local(&config))
 }
 
+/// Where `url` leads, as `user@host:port/database`: everything but what is secret.
+///
+/// # Errors
+/// When it can't be understood.
+pub fn describe(url: &str) -> Result<String, ExamineError> {
+    let config = config(url)?;
+    let ports = config.get_ports();
+    let hosts: Vec<String> = config
+        .get_hosts()
+        .iter()
+        .enumerate()
+        .map(|(index, host)| {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+            match host {
+                Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
+                Host::Tcp(name) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(path) => path.display().to_string(),
+            }
+        })
+        .collect();
+    let user = config.get_user().unwrap_or_default();
+    let database = config.get_dbname().unwrap_or(user);
+    Ok(format!("{user}@{}/{database}", hosts.join(",")))
+}
+
 /// How long a notification takes from one connection to another. `None` when it did not come in time: something
 /// between doesn't keep a session to one client, as a pooler in transaction mode.
 ///
@@ -353,6 +379,20 @@ mod tests {
         ] {
             let error = config(url).unwrap_err().to_string();
             assert!(error.contains(expected), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn where_a_url_leads_is_told_without_its_password() {
+        for (url, expected) in [
+            ("postgres://a:hunter2@db/deed", "a@db:5432/deed"),
+            ("postgres://a:hunter2@db:1,[::2]:3/x", "a@db:1,[::2]:3/x"),
+            (
+                "postgres://a@/x?host=%2Frun%2Fpg&password=hunter2",
+                "a@/run/pg/x",
+            ),
+        ] {
+            assert_eq!(describe(url).unwrap(), expected, "{url}");
         }
     }
 

@@ -1,0 +1,147 @@
+//! What may stand between a server and PostgreSQL.
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+/// The message by which PostgreSQL tells of a NOTIFY.
+const NOTIFICATION: u8 = b'A';
+
+/// A proxy on loopback that passes everything on but notifications, as a pooler in transaction mode does. Ends when
+/// dropped.
+pub struct DeafProxy {
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+impl DeafProxy {
+    /// Stands before the server of `url`.
+    pub async fn before(url: &str) -> Self {
+        let config: Config = url.parse().unwrap();
+        let host = config.get_hosts().first().unwrap().clone();
+        let server_port = config.get_ports().first().copied().unwrap_or(5432);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                match &host {
+                    Host::Unix(directory) => {
+                        let socket = directory.join(format!(".s.PGSQL.{server_port}"));
+                        let server = UnixStream::connect(socket).await.unwrap();
+                        tokio::spawn(pass(client, tokio::io::split(server)));
+                    }
+                    Host::Tcp(name) => {
+                        let server = TcpStream::connect((name.as_str(), server_port))
+                            .await
+                            .unwrap();
+                        tokio::spawn(pass(client, tokio::io::split(server)));
+                    }
+                }
+            }
+        });
+        Self { port, task }
+    }
+
+    /// The same `url`, through this.
+    #[must_use]
+    pub fn url(&self, url: &str) -> String {
+        let config: Config = url.parse().unwrap();
+        format!(
+            "postgres://{}@127.0.0.1:{}/{}?options={}",
+            config.get_user().unwrap(),
+            self.port,
+            config.get_dbname().unwrap(),
+            config
+                .get_options()
+                .unwrap_or_default()
+                .replace('=', "%3D")
+                .replace(' ', "%20"),
+        )
+    }
+}
+
+impl Drop for DeafProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(
+    client: TcpStream,
+    (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+) {
+    let (mut read, mut write) = tokio::io::split(client);
+    let there = async {
+        // An end on either side ends both.
+        let _ = copy(&mut read, &mut to).await;
+    };
+    let back = async {
+        // A message is its type, its length with the length's own four bytes, and the rest.
+        let mut head = [0u8; 5];
+        while from.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+            let mut rest = vec![0u8; usize::try_from(length).unwrap() - 4];
+            if from.read_exact(&mut rest).await.is_err() {
+                return;
+            }
+            if head[0] == NOTIFICATION {
+                continue;
+            }
+            let message = [&head[..], &rest].concat();
+            if write.write_all(&message).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        () = back => {}
+    }
+}
+
+/// A server of PostgreSQL's protocol that says it is `version`, and answers nothing else. Ends when dropped.
+pub struct OldServer {
+    port: u16,
+    task: JoinHandle<()>,
+}
+
+impl OldServer {
+    /// Starts on loopback.
+    pub async fn start(version: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut start_up = [0u8; 8];
+                if client.read_exact(&mut start_up).await.is_err() {
+                    continue;
+                }
+                let parameter = format!("server_version\0{version}\0");
+                let length = u32::try_from(parameter.len() + 4).unwrap();
+                let mut answer = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0, b'S'];
+                answer.extend(length.to_be_bytes());
+                answer.extend(parameter.as_bytes());
+                answer.extend([b'Z', 0, 0, 0, 5, b'I']);
+                if client.write_all(&answer).await.is_ok() {
+                    // Until the client ends it.
+                    let _ = copy(&mut client, &mut tokio::io::sink()).await;
+                }
+            }
+        });
+        Self { port, task }
+    }
+
+    /// Where it is, as `DATABASE_URL`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://deed@127.0.0.1:{}/deed", self.port)
+    }
+}
+
+impl Drop for OldServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
