@@ -7,12 +7,12 @@ mod tarball;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use crate::cargo::{output, root};
+use crate::cargo::root;
 use crate::terminal::say;
 
 pub(crate) use stage::Stage;
@@ -77,10 +77,18 @@ pub(crate) fn deb(build: &Build, directory: &Path) -> anyhow::Result<PathBuf> {
 /// When the sources were last changed, in seconds since 1970: the time of every packed file, so that the same sources
 /// give the same package.
 fn epoch() -> anyhow::Result<String> {
-    let mut log = std::process::Command::new("git");
-    log.args(["log", "-1", "--format=%ct"]).current_dir(root());
+    let log = Command::new("git")
+        .args(["log", "-1", "--format=%ct"])
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .output()?;
+    let time = String::from_utf8(log.stdout)?.trim().to_owned();
     // Where there is no history, one day is as good as another.
-    Ok(output(log).map_or_else(|_| "1767225600".to_owned(), |time| time.trim().to_owned()))
+    Ok(if time.is_empty() {
+        "1767225600".to_owned()
+    } else {
+        time
+    })
 }
 
 /// A line for each file of `directory`, as `sha256sum` writes it.

@@ -1,10 +1,13 @@
 //! `cargo xtask package-test`: the Debian package is installed, used, removed and purged in a chroot, and the container
-//! image's files are laid out by the Dockerfile's own steps and run. Neither needs a container engine; both need root.
+//! image's files are laid out by the Dockerfile's own steps and run. The proxies of the documentation are put in front of
+//! the package's server. None of this needs a container engine; all of it needs root.
 
 mod chroot;
 mod dockerfile;
+mod http;
 mod image;
 mod installed;
+mod proxies;
 mod relay;
 mod service;
 
@@ -93,7 +96,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let chroot = Chroot::fresh(&directory)?;
     installed::check(&chroot, &deb, &url("deed"))?;
     say(format!(
-        "The package installs, serves, and leaves nothing behind ({} s so far).",
+        "The package installs, serves, also through the proxies, and leaves nothing behind ({} s so far).",
         began.elapsed().as_secs()
     ));
     let binary = match arguments.image_binary {

@@ -33,6 +33,10 @@ pub(crate) fn write(stage: &Stage, directory: &Path) -> anyhow::Result<PathBuf> 
         .current_dir(root())
         .env("CARGO_TARGET_DIR", target_directory)
         .env("SOURCE_DATE_EPOCH", epoch()?);
+    if !stage.is_release() {
+        // Nobody downloads it.
+        deb.arg("--fast");
+    }
     run(deb)?;
     let mut packages = Vec::new();
     for entry in fs::read_dir(directory)? {

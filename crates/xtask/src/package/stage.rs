@@ -18,6 +18,7 @@ pub(crate) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 pub(crate) struct Stage {
     triple: String,
     directory: PathBuf,
+    is_release: bool,
 }
 
 impl Stage {
@@ -28,6 +29,7 @@ impl Stage {
         let stage = Self {
             directory: root().join("target/package-stage/release"),
             triple,
+            is_release: build.profile == "release",
         };
         drop(fs::remove_dir_all(&stage.directory));
         fs::create_dir_all(&stage.directory)?;
@@ -36,7 +38,7 @@ impl Stage {
             .with_context(|| format!("{} can't be copied", binary.display()))?;
         // The compiler's list of what it has read lies beside it.
         fs::copy(binary.with_extension("d"), stage.directory.join("deed.d"))?;
-        if build.profile != "release" {
+        if !stage.is_release {
             // Line tables are most of such a binary, and nobody debugs a package of it.
             let mut strip = Command::new("strip");
             strip.arg("--strip-debug").arg(stage.binary());
@@ -48,10 +50,13 @@ impl Stage {
 
     /// The pages, completions and changelog. The binary has to run on this machine.
     fn describe(&self) -> anyhow::Result<()> {
+        let pages = self.directory.join("man");
         let mut man = Command::new(self.binary());
-        man.args(["man", "--directory"])
-            .arg(self.directory.join("man"));
+        man.args(["man", "--directory"]).arg(&pages);
         run(man)?;
+        for page in fs::read_dir(&pages)? {
+            compress(&page?.path())?;
+        }
         let completions = self.directory.join("completions");
         fs::create_dir_all(&completions)?;
         for shell in SHELLS {
@@ -67,16 +72,20 @@ impl Stage {
         date.args(["--utc", "--rfc-email", "--date"])
             .arg(format!("@{}", epoch()?))
             .env("LC_ALL", "C");
-        fs::write(
-            self.directory.join("changelog"),
-            changelog(output(date)?.trim()),
-        )?;
+        let file = self.directory.join("changelog.Debian");
+        fs::write(&file, changelog(output(date)?.trim()))?;
+        compress(&file)?;
         Ok(())
     }
 
     /// What the binary was built for.
     pub(crate) fn triple(&self) -> &str {
         &self.triple
+    }
+
+    /// Whether it is for others than tests.
+    pub(crate) fn is_release(&self) -> bool {
+        self.is_release
     }
 
     /// Where all of it lies.
@@ -88,6 +97,13 @@ impl Stage {
     pub(crate) fn binary(&self) -> PathBuf {
         self.directory.join("deed")
     }
+}
+
+/// Debian wants pages and changelogs compressed; without a time, the same sources give the same bytes.
+fn compress(file: &Path) -> anyhow::Result<()> {
+    let mut gzip = Command::new("gzip");
+    gzip.args(["--no-name", "--best"]).arg(file);
+    output(gzip).map(drop)
 }
 
 /// Builds the binary, and says where it is.
@@ -135,7 +151,7 @@ fn host() -> anyhow::Result<String> {
 fn changelog(date: &str) -> String {
     format!(
         "deed ({VERSION}-1) unstable; urgency=medium\n\n  \
-         * See /usr/share/doc/deed/CHANGELOG.md.gz.\n\n \
+         * See /usr/share/doc/deed/changelog.gz.\n\n \
          -- The Deed authors <deed@localhost>  {date}\n"
     )
 }
@@ -168,6 +184,6 @@ not json
             lines.last().copied(),
             Some(" -- The Deed authors <deed@localhost>  Sun, 22 Nov 2026 10:00:00 +0000")
         );
-        assert!(lines.contains(&"  * See /usr/share/doc/deed/CHANGELOG.md.gz."));
+        assert!(lines.contains(&"  * See /usr/share/doc/deed/changelog.gz."));
     }
 }

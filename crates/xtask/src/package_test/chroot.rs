@@ -12,6 +12,8 @@ use crate::terminal::say;
 
 /// Where the system's own release is named.
 const OS_RELEASE: &str = "/etc/os-release";
+/// What the package depends on, and the proxies that it is tried behind.
+const PACKAGES: [&str; 4] = ["adduser", "caddy", "haproxy", "nginx-light"];
 /// What installing and removing any package changes.
 const LOG_BOOKS: [&str; 9] = [
     "/var/lib/dpkg/",
@@ -35,10 +37,11 @@ impl Chroot {
     ///
     /// It is made once, by debootstrap; afterwards it is unpacked from an archive in `cache`.
     pub(super) fn fresh(cache: &Path) -> anyhow::Result<Self> {
-        let suite = suite(&fs::read_to_string(OS_RELEASE)?)?;
+        let release = fs::read_to_string(OS_RELEASE)?;
+        let suite = field(&release, "VERSION_CODENAME")?;
         let archive = cache.join(format!("{suite}.tar"));
         if !archive.is_file() {
-            bootstrap(&suite, cache, &archive)?;
+            bootstrap(&suite, components(&release), cache, &archive)?;
         }
         let directory = cache.join("root");
         drop(fs::remove_dir_all(&directory));
@@ -66,6 +69,7 @@ impl Chroot {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
             .env("LC_ALL", "C")
+            .env("HOME", "/root")
             .env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
@@ -124,7 +128,7 @@ pub(super) fn text(words: &[&str], output: Output) -> anyhow::Result<String> {
     Ok(said(&output.stdout))
 }
 
-fn bootstrap(suite: &str, cache: &Path, archive: &Path) -> anyhow::Result<()> {
+fn bootstrap(suite: &str, components: &str, cache: &Path, archive: &Path) -> anyhow::Result<()> {
     say(format!(
         "Making a small system of {suite} for the chroot (about a minute, once) …"
     ));
@@ -132,7 +136,9 @@ fn bootstrap(suite: &str, cache: &Path, archive: &Path) -> anyhow::Result<()> {
     drop(fs::remove_dir_all(&directory));
     let mut debootstrap = Command::new("debootstrap");
     debootstrap
-        .args(["--variant=minbase", "--include=adduser", suite])
+        .args(["--variant=minbase", components])
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(suite)
         .arg(&directory);
     run(debootstrap)?;
     drop(fs::remove_dir_all(directory.join("var/cache/apt/archives")));
@@ -164,14 +170,24 @@ fn unpack(archive: &Path, directory: &Path) -> anyhow::Result<()> {
     run(tar)
 }
 
-/// The release's code name, such as `bookworm`.
-fn suite(os_release: &str) -> anyhow::Result<String> {
-    let name = os_release
+/// A value of the file, such as `bookworm` of `VERSION_CODENAME`.
+fn field(os_release: &str, name: &str) -> anyhow::Result<String> {
+    let start = format!("{name}=");
+    let value = os_release
         .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .map(|name| name.trim_matches('"').to_owned());
-    name.filter(|name| !name.is_empty())
-        .with_context(|| format!("{OS_RELEASE} names no release that debootstrap knows"))
+        .find_map(|line| line.strip_prefix(&start))
+        .map(|value| value.trim_matches('"').to_owned());
+    value.filter(|value| !value.is_empty()).with_context(|| {
+        format!("{OS_RELEASE} has no {name}, so debootstrap does not know this system")
+    })
+}
+
+/// Where the packages are: Ubuntu keeps the proxies apart.
+fn components(os_release: &str) -> &'static str {
+    match field(os_release, "ID").as_deref() {
+        Ok("ubuntu") => "--components=main,universe",
+        _ => "--components=main",
+    }
 }
 
 #[cfg(test)]
@@ -181,8 +197,12 @@ mod tests {
     #[test]
     fn the_release_is_that_of_this_machine() {
         let debian = "PRETTY_NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        let suite = |text| field(text, "VERSION_CODENAME");
         assert_eq!(suite(debian).unwrap(), "bookworm");
-        assert_eq!(suite("VERSION_CODENAME=\"noble\"\n").unwrap(), "noble");
+        assert_eq!(components(debian), "--components=main");
+        let ubuntu = "ID=ubuntu\nVERSION_CODENAME=\"noble\"\n";
+        assert_eq!(suite(ubuntu).unwrap(), "noble");
+        assert!(components(ubuntu).contains("universe"));
         assert!(suite("ID=arch\n").is_err());
     }
 

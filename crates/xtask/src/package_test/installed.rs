@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 
 use super::chroot::{Chroot, text};
+use super::proxies;
 use super::service::{Service, free_address, status};
 use crate::package::VERSION;
 use crate::terminal::say;
@@ -26,6 +27,8 @@ const INSTALLED: [&str; 9] = [
 ];
 /// What may be there after `remove`: the configuration, until `purge`.
 const CONFIGURATION: [&str; 3] = ["/etc/deed", "/etc/deed/deed.env", "/etc/deed/root.key"];
+/// What this test and the proxies write, which is not the package's.
+const TRACES: [&str; 4] = ["/tmp/", "/run/", "/var/lib/nginx/", "/root/"];
 const ROOT_KEY: &str = "/etc/deed/root.key";
 const ENVIRONMENT: &str = "/etc/deed/deed.env";
 
@@ -157,11 +160,10 @@ fn check_serves(chroot: &Chroot, url: &str) -> anyhow::Result<()> {
     );
     let words = ["deed", "healthcheck"];
     text(&words, as_deed(&words).output()?)?;
-    service.stop()?;
-    for file in ["/tmp/root.key", "/tmp/deed.log"] {
-        fs::remove_file(chroot.path(file))?;
-    }
-    Ok(())
+    let root_key = fs::read_to_string(&credential)?;
+    let user = proxies::user(address, &root_key)?;
+    proxies::check(chroot, address, &root_key, &user)?;
+    service.stop()
 }
 
 /// The command line in the unit file.
@@ -173,11 +175,11 @@ fn exec_start(chroot: &Chroot) -> anyhow::Result<String> {
     Ok(line.context("the unit starts nothing")?.to_owned())
 }
 
-/// What is there now and was not `before`.
+/// What is there now and was not `before`, but for the traces of this test and of the proxies.
 fn left_behind(chroot: &Chroot, before: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
-    let mut now = chroot.files()?;
-    now.remove("/tmp/deed.deb");
-    Ok(now.difference(before).cloned().collect())
+    let is_ours = |file: &&String| !TRACES.iter().any(|start| file.starts_with(start));
+    let now = chroot.files()?;
+    Ok(now.difference(before).filter(is_ours).cloned().collect())
 }
 
 struct Account {

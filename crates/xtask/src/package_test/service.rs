@@ -1,14 +1,16 @@
 //! A server that was started from a package, until it is stopped.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+
+use super::http::Request;
+use crate::cargo::output;
 
 /// How long it may take until it is ready, and until it has drained.
 const READY: Duration = Duration::from_secs(30);
@@ -47,7 +49,7 @@ impl Service {
         let deadline = Instant::now() + READY;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the server has ended ({status}):\n{}", self.said());
+                bail!("it has ended ({status}):\n{}", self.said());
             }
             match status(self.address, "/readyz") {
                 Ok(200) => return Ok(()),
@@ -58,17 +60,29 @@ impl Service {
     }
 
     /// Stops it as a service manager does, and fails unless it ends well and in time.
-    pub(super) fn stop(mut self) -> anyhow::Result<()> {
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        let log = self.log.clone();
+        let status = self.end()?;
+        if !status.success() {
+            bail!(
+                "the server ended with {status}:\n{}",
+                fs::read_to_string(log).unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop, and waits for its end, be it a good one or not.
+    pub(super) fn end(mut self) -> anyhow::Result<ExitStatus> {
         let mut kill = Command::new("kill");
         kill.args(["-TERM", &self.child.id().to_string()]);
-        crate::cargo::run(kill)?;
+        output(kill)?;
         let deadline = Instant::now() + DRAIN;
         loop {
             match self.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => bail!("the server ended with {status}:\n{}", self.said()),
+                Some(status) => return Ok(status),
                 None if Instant::now() < deadline => thread::sleep(POLL),
-                None => bail!("the server did not stop within {DRAIN:?}:\n{}", self.said()),
+                None => bail!("it did not stop within {DRAIN:?}:\n{}", self.said()),
             }
         }
     }
@@ -93,14 +107,5 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
 
 /// The status of GET `path`.
 pub(super) fn status(address: SocketAddr, path: &str) -> anyhow::Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).context("that is no HTTP")?;
-    Ok(status.parse()?)
+    Ok(Request::get(path).send(address)?.status)
 }
