@@ -23,13 +23,19 @@ fn done(seq: u32) -> String {
     format!("id: {seq}\nevent: done\ndata: {{\"status\":\"succeeded\",\"output\":{seq}}}\n\n")
 }
 
+/// Everything up to the end, which has to come soon.
 async fn all(mut follow: Follow) -> Result<Vec<Event>, Error> {
-    let mut found = Vec::new();
-    while let Some(event) = follow.next().await {
-        found.push(event?);
-    }
-    assert!(follow.next().await.is_none(), "it is over");
-    Ok(found)
+    let read = async {
+        let mut found = Vec::new();
+        while let Some(event) = follow.next().await {
+            found.push(event?);
+        }
+        assert!(follow.next().await.is_none(), "it is over");
+        Ok(found)
+    };
+    tokio::time::timeout(Duration::from_secs(8), read)
+        .await
+        .unwrap()
 }
 
 fn positions(events: &[Event]) -> Vec<u32> {
