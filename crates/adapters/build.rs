@@ -40,10 +40,6 @@ fn list(directory: &Path, names: &[String]) -> String {
     list
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
 fn tell(what: &str) {
     println!("cargo::{what}");
 }

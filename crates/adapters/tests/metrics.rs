@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
@@ -370,6 +370,33 @@ async fn a_database_that_is_away_leaves_no_old_values_behind() {
         })
         .collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_is_not_waited_for() {
+    // Connections are taken, and nothing is ever answered.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let database = Database::new(&format!("postgres://deed@127.0.0.1:{port}/deed"), 4).unwrap();
+    let hub = WakeupHub::new(database.clone(), &SystemIds);
+    let clock = Arc::new(SystemClock);
+    let authenticator = PgAuthenticator::new(database.clone(), hub.clone(), clock.clone(), None);
+    let sampler = Sampler::new(database.clone(), hub, Arc::new(authenticator), clock);
+    let start = Instant::now();
+    sampler.refresh().await;
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    let again = Instant::now();
+    sampler.refresh().await;
+    assert!(again.elapsed() < Duration::from_millis(500), "it is known");
+    let mut registry = Registry::default();
+    database.metrics().register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    assert!(text.contains("database_up 0\n"), "{text}");
 }
 
 #[tokio::test]

@@ -75,6 +75,15 @@ impl Server {
         self.base.strip_prefix("http://").unwrap()
     }
 
+    /// Where its metrics are, without the path; switched on by `DEED_METRICS_LISTEN=127.0.0.1:0`.
+    pub async fn metrics_base(&self) -> String {
+        let find = |_, line: &str| {
+            let (_, rest) = line.split_once("metrics are at ")?;
+            Some(rest.split_once("/metrics")?.0.to_owned())
+        };
+        self.process.line(SOON, find).await
+    }
+
     /// Asks it to stop, as a service manager does.
     pub fn terminate(&self) {
         self.process.signal(Signal::TERM);
@@ -111,6 +120,8 @@ impl Setup<'_> {
             .env("DATABASE_URL", self.database.url())
             .env("DEED_ROOT_KEY", ROOT_KEY)
             .env("DEED_POOL_SIZE", "8")
+            // Many servers run at once, and only one could have the standard address.
+            .env("DEED_METRICS_LISTEN", "off")
             .envs(self.environment);
         if let Some(slots) = self.runner_slots {
             command.env("DEED_RUNNER_SLOTS", slots.to_string());
@@ -145,7 +156,7 @@ impl Dev {
     pub async fn start(binary: &str, directory: &Path) -> Self {
         let mut command = deed(binary);
         command
-            .args(["dev", "--listen", "127.0.0.1:0"])
+            .args(["dev", "--listen", "127.0.0.1:0", "--metrics-listen", "off"])
             .current_dir(directory);
         let process = Process::start(&mut command);
         let base = process.line(Duration::from_secs(60), listening).await;

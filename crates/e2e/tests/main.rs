@@ -8,7 +8,12 @@ mod connections;
 mod dev;
 mod faults;
 mod first_day;
+mod metrics;
+#[cfg(feature = "otel")]
+mod otel;
 mod own_handler;
+#[cfg(feature = "promtool")]
+mod promtool;
 mod readme;
 mod replicas;
 mod resume;
@@ -17,5 +22,6 @@ mod secrets;
 mod setup;
 mod shutdown;
 mod streams;
+mod traces;
 mod unknown_routes;
 mod upgrade;

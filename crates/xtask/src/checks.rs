@@ -30,6 +30,9 @@ pub(crate) fn lint() -> anyhow::Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
+        // Adds tests and no dependency.
+        "--features",
+        "deed-e2e/promtool",
         "--locked",
         "--",
         "-D",

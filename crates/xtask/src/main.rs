@@ -9,6 +9,7 @@ mod dev;
 mod documents;
 mod environment;
 mod install;
+mod metrics;
 mod old_server;
 mod package;
 mod package_test;
@@ -40,6 +41,8 @@ Checking:
   tidy               Crate edges, generated documents, migrations, file sizes, and what the documents name
   docs               Build the documentation of the crates; warnings are errors
   deny               Licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny in target/)
+  metrics            What promtool says of the metrics and the documents about them (Debian package prometheus, which is
+                     installed with apt where it is missing)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -93,6 +96,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "test" => return test::run(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
+        "metrics" => return metrics::run(),
         "old-server" => return test::old_server(),
         "check" => checks::check()?,
         "fmt" => match arguments {

@@ -36,7 +36,7 @@ pub(crate) struct ActionMetrics {
 
 impl Default for ActionMetrics {
     fn default() -> Self {
-        let slow = slow as fn() -> Histogram;
+        let slow: fn() -> Histogram = slow;
         Self {
             types: ByType::default(),
             submitted: Family::default(),

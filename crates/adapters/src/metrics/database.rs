@@ -29,7 +29,7 @@ pub(crate) struct DatabaseMetrics {
 
 impl Default for DatabaseMetrics {
     fn default() -> Self {
-        let duration = Histograms::new_with_constructor(fast as fn() -> Histogram);
+        let duration = Histograms::new_with_constructor(fast);
         for access in ["read", "write"] {
             drop(duration.get_or_create(&[(ACCESS, access)]));
         }
