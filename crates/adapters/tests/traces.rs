@@ -220,7 +220,8 @@ async fn no_row_is_read_or_written_while_the_table_is_locked() {
     assert_eq!(before, after, "the table was not rewritten");
     let first = include_str!("../../../migrations/0003_traces/up.sql");
     assert!(first.contains("NOT VALID"), "{first}");
-    let is_valid = "SELECT bool_and(convalidated) FROM pg_constraint WHERE conname = 'actions_traceparent_length'";
+    let is_valid = "SELECT bool_and(convalidated) FROM pg_constraint
+                    WHERE conname = 'actions_traceparent_length' AND connamespace = current_schema()::regnamespace";
     let is_valid: bool = client.query_one(is_valid, &[]).await.unwrap().get(0);
     assert!(is_valid, "the second one has looked at the rows");
 }

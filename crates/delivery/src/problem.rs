@@ -157,9 +157,9 @@ fn log_failure(code: ErrorCode, cause: &(dyn Error + Send + Sync + 'static)) {
     }
     match code {
         ErrorCode::InternalError => {
-            log::error!(error = code.entry().code; "request failed: {chain}")
+            log::error!(code = code.entry().code; "request failed: {chain}")
         }
-        _ => log::warn!(error = code.entry().code; "request not served: {chain}"),
+        _ => log::warn!(code = code.entry().code; "request not served: {chain}"),
     }
 }
 

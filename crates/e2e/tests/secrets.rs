@@ -83,9 +83,20 @@ async fn a_day(server: &Server) -> Canaries {
         .problem(400, "validation_failed");
     client
         .get("/actions?cursor=x")
+        .header("traceparent", &input)
+        .header("User-Agent", &input)
         .send()
         .await
         .problem(400, "invalid_cursor");
+    let failing = json!({"type": "echo", "input": {"text": input, "fail_at": 1}});
+    let failed = client.post("/actions", &failing).send().await.json(201);
+    let retry = format!("/actions/{}/retry", failed["id"].as_str().unwrap());
+    client.request("POST", &retry).send().await.json(202);
+    client
+        .get(&format!("/{input}?{input}"))
+        .send()
+        .await
+        .problem(404, "not_found");
     let revoke = format!("/api-keys/{}", issued["id"].as_str().unwrap());
     assert_eq!(root.request("DELETE", &revoke).send().await.status, 204);
     client

@@ -72,7 +72,7 @@ struct IntoJson<'a>(&'a mut Map<String, serde_json::Value>);
 
 impl<'kvs> VisitSource<'kvs> for IntoJson<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        let value = serde_json::to_value(&value).unwrap_or_else(|_| json!(value.to_string()));
+        let value = rendered(&value);
         // A field that has no value here is left out.
         if !value.is_null() {
             self.0.entry(key.as_str()).or_insert(value);
@@ -98,12 +98,28 @@ fn text_line(buffer: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     )
 }
 
+/// A field's value; an error with all its causes.
+fn rendered(value: &Value<'_>) -> serde_json::Value {
+    if let Some(error) = value.to_borrowed_error() {
+        let mut chain = error.to_string();
+        let mut next = error.source();
+        while let Some(source) = next {
+            let _ = write!(chain, ": {source}");
+            next = source.source();
+        }
+        return json!(chain);
+    }
+    serde_json::to_value(value).unwrap_or_else(|_| json!(value.to_string()))
+}
+
 struct IntoText<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for IntoText<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        if !matches!(serde_json::to_value(&value), Ok(serde_json::Value::Null)) {
-            let _ = write!(self.0, " {key}={value}");
+        match rendered(&value) {
+            serde_json::Value::Null => {}
+            serde_json::Value::String(text) => drop(write!(self.0, " {key}={text}")),
+            other => drop(write!(self.0, " {key}={other}")),
         }
         Ok(())
     }
@@ -159,8 +175,8 @@ mod tests {
     fn a_field_without_a_value_is_left_out() {
         let (some, none) = (Some("k"), None::<&str>);
         let fields = [
-            ("key_id", log::kv::ToValue::to_value(&some)),
-            ("user_id", log::kv::ToValue::to_value(&none)),
+            ("key_id", kv::ToValue::to_value(&some)),
+            ("user_id", kv::ToValue::to_value(&none)),
         ];
         let mut out = Vec::new();
         let record = Record::builder()
@@ -169,13 +185,22 @@ mod tests {
             .build();
         json_line(&mut out, "t", &record).unwrap();
         let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(
-            (&line["key_id"], line.get("user_id")),
-            (&json!("k"), None)
-        );
+        assert_eq!((&line["key_id"], line.get("user_id")), (&json!("k"), None));
         let mut text = String::new();
         record.key_values().visit(&mut IntoText(&mut text)).unwrap();
         assert_eq!(text, " key_id=k");
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_causes() {
+        let cause = io::Error::other("connection refused");
+        let error = deed_domain::StoreError::Unavailable(std::sync::Arc::new(cause));
+        let error: &(dyn std::error::Error + 'static) = &error;
+        let fields = [("error", Value::from_dyn_error(error))];
+        let mut text = String::new();
+        let record = Record::builder().key_values(&fields).build();
+        record.key_values().visit(&mut IntoText(&mut text)).unwrap();
+        assert_eq!(text, " error=the store is unavailable: connection refused");
     }
 
     #[test]

@@ -109,11 +109,11 @@ pub(crate) async fn start_on(
     settings: &Settings,
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
-    let metrics = listener::bind(settings.metrics_listen)?;
     let database =
         wire::connect(database_url, usize::from(settings.pool_size), Need::Durable).await?;
     refuse_when_behind(&migrate::lacking(&database).await?)?;
 
+    let metrics = listener::bind(settings.metrics_listen)?;
     let (draining, drain_signal) = watch::channel(false);
     let (parts, background, exporter) =
         wire::wire(database, handlers, settings, drain_signal).await?;

@@ -13,20 +13,21 @@ use deed_adapters::input_schemas::JsonSchemas;
 use deed_adapters::password_hasher::Argon2Hasher;
 use deed_adapters::postgres::housekeeping::{keep_partitions, make_partitions, missing_partitions};
 use deed_adapters::postgres::{
-    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgErasure, PgEventLog, PgLeases,
-    PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
+    Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgErasure, PgEventLog,
+    PgLeases, PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
 };
 use deed_adapters::runner::{Runner, RunnerSettings, sweep};
 use deed_delivery::metrics::HttpMetrics;
 use deed_delivery::{Check, HttpSettings, Parts, Readiness, ServerKey, Services};
 use deed_domain::password::PasswordPolicy;
 use deed_domain::ports::{
-    ActionHandler, ActionTypes as _, ApiKeyRepository, Authenticator, Clock, Ids, UserRepository, Wakeups,
+    ActionHandler, ActionTypes as _, ApiKeyRepository, Authenticator, Clock, Ids, UserRepository,
+    Wakeups,
 };
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DeleteUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Retry, Submit, Work,
+    AwaitOutcome, Cancel, ChangeUser, DeleteUser, Follow, Identify, IssueKey, ManageKeys,
+    ReadActions, ReadUsers, RegisterUser, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -237,7 +238,10 @@ pub(crate) async fn wire(
         "partitions",
         keep_partitions(database.clone(), Arc::clone(&clock)),
     );
-    tasks.spawn("eraser", erase_deleted(Arc::new(PgErasure::new(database.clone()))));
+    tasks.spawn(
+        "eraser",
+        erase_deleted(Arc::new(PgErasure::new(database.clone()))),
+    );
     tasks.spawn("sweeper", sweep(leases));
     let last_used = Arc::clone(&authenticator);
     tasks.spawn("last-used", async move { last_used.keep_last_used().await });
@@ -357,7 +361,7 @@ impl Background {
         // A runner that is gone already needs no word.
         let _ = drain.send(());
         if let Err(error) = runner.await {
-            log::error!("the runner did not end well: {error}");
+            log::error!(error:err = error; "the runner did not end well");
         }
     }
 
@@ -365,7 +369,9 @@ impl Background {
     pub(crate) async fn stop(mut self) {
         match tokio::time::timeout(LAST_USED, self.authenticator.flush_last_used()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => log::warn!("when keys were last used was not written down: {error}"),
+            Ok(Err(error)) => {
+                log::warn!(error:err = error; "when keys were last used was not written down")
+            }
             Err(_) => log::warn!("when keys were last used was not written down in time"),
         }
         self.spans.flush().await;

@@ -294,7 +294,7 @@ async fn beat(shared: &Shared) {
             () = shared.catch_up.notified() => {}
         }
         if let Err(error) = pulse::take(shared).await {
-            log::debug!(error:err = error; "no pulse");
+            log::debug!(error:err = error; "the look at the database for missed news failed");
         }
     }
 }

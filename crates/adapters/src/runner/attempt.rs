@@ -127,7 +127,7 @@ async fn perform(
         ))),
         Some(Ok(Err(failure))) => stopped(performing, Some(failure)),
         Some(Err(_)) => {
-            log::error!(action_id:% = task.action_id, action_type:% = task.action_type; "a handler panicked");
+            log::error!(action_id:% = task.action_id, action_type:% = task.action_type, attempt = task.attempt; "the handler of {} panicked", task.action_id);
             metrics.panicked();
             Some(Ended::Failed(Failure::retryable(
                 "handler_panicked",

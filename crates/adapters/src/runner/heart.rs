@@ -49,7 +49,7 @@ async fn beat(shared: &Shared, batch: &[Arc<Performing>]) {
                 }
             }
         }
-        Err(error) => log::debug!(error:err = error; "no heartbeat"),
+        Err(error) => log::debug!(error:err = error; "leases could not be renewed"),
     }
 }
 

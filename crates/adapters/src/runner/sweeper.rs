@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deed_domain::error::StoreError;
-use deed_domain::ports::Leases;
+use deed_domain::ports::{Leases, RescueVerdict};
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,15 @@ async fn look(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
     loop {
         let rescued = leases.rescue(BATCH).await?;
         for one in &rescued {
-            log::warn!(action_id:% = one.action_id, action_type:% = one.action_type; "{} was taken from its performer", one.action_id);
+            let outcome = match one.verdict {
+                RescueVerdict::Requeued => "retry",
+                RescueVerdict::Failed => "failed",
+                RescueVerdict::Cancelled => "cancelled",
+            };
+            log::warn!(
+                action_id:% = one.action_id, action_type:% = one.action_type, outcome;
+                "{} was taken from its performer, which was silent or too slow: {outcome}", one.action_id
+            );
         }
         if rescued.len() < BATCH {
             break;

@@ -197,7 +197,7 @@ impl Follower {
             Ok(true) => self.must_check = false,
             Ok(false) => return None,
             Err(error) => {
-                log::debug!(action_id:% = self.id; "a stream's caller could not be checked: {error}");
+                log::debug!(action_id:% = self.id, error:err = error; "a stream's caller could not be checked");
                 self.ports.clock.sleep(PAUSE_AFTER_FAULT).await;
             }
         }
@@ -218,7 +218,7 @@ impl Follower {
             // Deleted with its user.
             Ok(None) => None,
             Err(error) => {
-                log::debug!(action_id:% = self.id; "a stream waits for the store: {error}");
+                log::debug!(action_id:% = self.id, error:err = error; "a stream waits for the store");
                 self.ports.clock.sleep(PAUSE_AFTER_FAULT).await;
                 Some(())
             }

@@ -80,7 +80,8 @@ fn resource(name: Option<String>) -> Resource {
 impl Exporter {
     pub(super) async fn flush(self) {
         // It blocks until its thread has sent the rest.
-        let flushed = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH)).await;
+        let flushed =
+            tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH)).await;
         if !matches!(flushed, Ok(Ok(()))) {
             log::warn!("the last spans were not delivered");
         }
@@ -138,8 +139,7 @@ impl ports::Span for Recording {
                 KeyValue::new(key, value)
             }));
         if let Some(error) = error {
-            self.span
-                .set_attribute(KeyValue::new("error.type", error));
+            self.span.set_attribute(KeyValue::new("error.type", error));
             self.span.set_status(Status::error(""));
         }
         self.span.end();
