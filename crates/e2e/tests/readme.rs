@@ -11,10 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use deed_e2e::process::{Output, Process};
-use deed_e2e::server::{Dev, open_directory};
+use deed_e2e::server::{Dev, deed, open_directory};
 use deed_e2e::wait::SOON;
 use serde_json::Value;
-use tokio::process::Command;
 
 const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
 /// Where the documents say that the server is.
@@ -75,7 +74,7 @@ async fn run(document: &str, dev: &Dev, directory: &Path) {
         ));
     }
     let script = script.replace(DOCUMENTED, &dev.base);
-    let mut bash = Command::new("bash");
+    let mut bash = deed("bash");
     bash.arg("-c").arg(script).current_dir(directory);
     let mut process = Process::start(&mut bash);
     assert!(
@@ -165,9 +164,26 @@ fn blurred_line(line: &str) -> String {
 #[tokio::test]
 async fn the_readme_is_so() {
     let directory = open_directory();
+    clone_with_binary(directory.path());
     let dev = Dev::start(DEED, directory.path()).await;
     run("README.md", &dev, directory.path()).await;
     dev.stop().await;
+}
+
+#[tokio::test]
+async fn the_quickstart_is_so() {
+    let directory = open_directory();
+    clone_with_binary(directory.path());
+    let dev = Dev::start(DEED, directory.path()).await;
+    run("docs/quickstart.md", &dev, directory.path()).await;
+    dev.stop().await;
+}
+
+/// The binary lies where a clone has it once it is built.
+fn clone_with_binary(directory: &Path) {
+    let built = directory.join("target/debug");
+    fs::create_dir_all(&built).unwrap();
+    std::os::unix::fs::symlink(DEED, built.join("deed")).unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use crate::fault::{Exit, Fault};
 
 /// What all settings' names begin with, but for those that have a conventional name.
 const PREFIX: &str = "DEED_";
+/// What the names of the tests' own settings begin with.
+const TESTS: &str = "DEED_TEST_";
 /// How alike two names must be for one to be suggested for the other, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
@@ -18,17 +20,35 @@ const ALIKE: f64 = 0.8;
 /// A [`Fault`] that names it, and the setting that was probably meant.
 pub(crate) fn refuse_unknown(definition: &Command) -> Result<(), Fault> {
     let known = names(definition);
-    let mut set: Vec<String> = variables()
-        .filter_map(|(name, _)| name.into_string().ok())
-        .collect();
-    set.sort();
-    match set
-        .iter()
-        .find(|name| name.starts_with(PREFIX) && !known.contains(name))
-    {
-        Some(name) => Err(unknown(name, &known)),
+    let mistakes = variables().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let is_mistake = name.starts_with(PREFIX)
+            && !name.starts_with(TESTS)
+            && !known.contains(&name)
+            && !is_injected(&name, &value.to_string_lossy());
+        is_mistake.then_some(name)
+    });
+    // The same one each time.
+    match mistakes.min() {
+        Some(name) => Err(unknown(&name, &known)),
         None => Ok(()),
     }
+}
+
+/// Whether Kubernetes sets the variable by itself: it tells every container of the services around it, and a service that
+/// is called `deed` or `deed-something` is likely.
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>)
+fn is_injected(name: &str, value: &str) -> bool {
+    let is_numbered = name
+        .split_once("_PORT_")
+        .is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()));
+    let is_address = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || is_numbered
+        || (name.ends_with("_PORT") && is_address)
 }
 
 /// The variables of all arguments of `definition` and its sub-commands, in order of their names.
@@ -121,6 +141,24 @@ mod tests {
         let known = ["DATABASE_URL".to_owned(), "RUST_LOG".to_owned()];
         let mend = unknown("DEED_XYZZY", &known).mend().to_owned();
         assert!(mend.contains("deed config show"), "{mend}");
+    }
+
+    #[test]
+    fn what_kubernetes_says_of_a_service_is_no_mistake() {
+        for (name, value) in [
+            ("DEED_SERVICE_HOST", "10.0.0.11"),
+            ("DEED_SERVICE_PORT", "8080"),
+            ("DEED_SERVICE_PORT_HTTP", "8080"),
+            ("DEED_PORT", "tcp://10.0.0.11:8080"),
+            ("DEED_PORT_8080_TCP", "tcp://10.0.0.11:8080"),
+            ("DEED_PORT_8080_TCP_ADDR", "10.0.0.11"),
+            ("DEED_METRICS_SERVICE_HOST", "10.0.0.12"),
+        ] {
+            assert!(is_injected(name, value), "{name}");
+        }
+        for (name, value) in [("DEED_PORT", "8080"), ("DEED_LISTN", "tcp://x")] {
+            assert!(!is_injected(name, value), "{name}");
+        }
     }
 
     #[test]

@@ -198,9 +198,8 @@ Every setting of Deed. This page is printed by `deed config reference`, from the
 --help`.
 
 **Precedence**: a flag wins over its variable, and a variable over the default. Nothing else is read: there is no
-configuration file, and no `.env` is looked for. Where a secret can be given directly and by a file (`…_FILE`), the one
-that is given directly wins for the database's URL, and giving both is refused for keys. A file's line break at its end
-is no part of the secret.
+configuration file, and no `.env` is looked for. A secret can be given directly or by a file (`…_FILE`), whose line break
+at its end is no part of it. Where both are given, the direct one wins; two root keys at once are refused.
 
 A variable that begins with `DEED_` and is none of these is refused at the start, with the setting that was probably
 meant. Durations are written as `500ms`, `10s`, `10m` or `12h`. `deed config show` says which values are in force and
