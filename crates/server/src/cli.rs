@@ -7,10 +7,13 @@ use std::time::Duration;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, FromArgMatches as _, Parser, Subcommand};
 use deed_domain::ports::ActionHandler;
 
-use crate::commands::{completions, dev, documents, keys, man, migrate, serve, users, version};
+use crate::commands::{
+    actions, completions, config, dev, doctor, documents, healthcheck, keys, man, migrate, serve,
+    users, version,
+};
 use crate::fault::Exit;
 use crate::settings::LogSettings;
 use crate::{environment, fault, logging, terminal};
@@ -20,7 +23,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 /// Users, API keys, durable actions and live resumable streams, from one binary on PostgreSQL
 #[derive(Debug, Parser)]
-#[command(name = "deed", version, propagate_version = true, styles = STYLES, after_help = AFTER_HELP)]
+#[command(name = "deed", version, propagate_version = true, styles = STYLES, after_help = after_help())]
 pub(crate) struct Cli {
     #[command(flatten)]
     log: LogSettings,
@@ -39,14 +42,11 @@ const STYLES: Styles = Styles::styled()
     .invalid(AnsiColor::Yellow.on_default())
     .error(AnsiColor::Red.on_default().effects(Effects::BOLD));
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   deed dev                                    a private PostgreSQL, a first key, a curl to paste
   DATABASE_URL=postgres://… deed migrate up   bring the schema of your own database up to date
-  DATABASE_URL=postgres://… deed serve        and serve it
-
-Exit codes: 0 done, 1 something outside has to be mended, 2 wrong arguments,
-143 ended by a second signal.";
+  DATABASE_URL=postgres://… deed serve        and serve it";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -60,6 +60,14 @@ enum Command {
     Users(users::Arguments),
     /// API keys, straight in the database
     Keys(keys::Arguments),
+    /// Perform, follow and manage the actions of a running server, over HTTP
+    Actions(actions::Arguments),
+    /// Show and check the settings
+    Config(config::Arguments),
+    /// Look for what is wrong with the settings, the database and the machine
+    Doctor(doctor::Arguments),
+    /// Ask the server on this machine whether it is well
+    Healthcheck(healthcheck::Arguments),
     /// Print what a shell needs to complete the command line
     Completions(completions::Arguments),
     /// Print the manual, or write a page of it for every command
@@ -74,6 +82,15 @@ enum Command {
     Problems,
 }
 
+fn after_help() -> String {
+    let codes = Exit::ALL
+        .iter()
+        .map(|exit| format!("  {:<3}  {}", exit.code(), exit.meaning()))
+        .collect::<Vec<_>>()
+        .join("\n");
+    format!("{EXAMPLES}\n\nExit codes:\n  0    done\n{codes}")
+}
+
 /// The definition of the command line.
 pub(crate) fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -81,14 +98,22 @@ pub(crate) fn command() -> clap::Command {
 
 /// Runs the process's command line to its end.
 pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return refuse(&error),
     };
     logging::init(&cli.log);
-    let result = environment::refuse_unknown(&command())
+    // The doctor tells it among other things.
+    let variables = match &cli.command {
+        Command::Doctor(_) => Ok(()),
+        _ => environment::refuse_unknown(&command()),
+    };
+    let result = variables
         .map_err(anyhow::Error::from)
-        .and_then(|()| run_to_end(cli.command, handlers));
+        .and_then(|()| run_to_end(cli.command, &matches, handlers));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -125,23 +150,35 @@ fn blamed_variable(error: &clap::Error, definition: &clap::Command) -> Option<St
     (!was_typed && environment::is_set(&name)).then_some(name)
 }
 
-fn run_to_end(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> anyhow::Result<()> {
+fn run_to_end(
+    command: Command,
+    matches: &ArgMatches,
+    handlers: Vec<Arc<dyn ActionHandler>>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(dispatch(command, handlers));
+    let result = runtime.block_on(dispatch(command, matches, handlers));
     // A handler that blocks its thread can't be ended, only left behind.
     runtime.shutdown_timeout(LEAVE);
     result
 }
 
-async fn dispatch(command: Command, handlers: Vec<Arc<dyn ActionHandler>>) -> anyhow::Result<()> {
+async fn dispatch(
+    command: Command,
+    matches: &ArgMatches,
+    handlers: Vec<Arc<dyn ActionHandler>>,
+) -> anyhow::Result<()> {
     match command {
         Command::Dev(arguments) => dev::run(arguments, handlers).await,
         Command::Serve(arguments) => serve::run(arguments, handlers).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Users(arguments) => users::run(arguments).await,
         Command::Keys(arguments) => keys::run(arguments).await,
+        Command::Actions(arguments) => actions::run(arguments).await,
+        Command::Config(arguments) => config::run(arguments, matches),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
         Command::Completions(arguments) => {
             completions::run(&arguments, self::command());
             Ok(())

@@ -1,9 +1,14 @@
 //! The commands, one a file.
 
+pub(crate) mod actions;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod dev;
+pub(crate) mod doctor;
 pub(crate) mod documents;
+pub(crate) mod healthcheck;
 pub(crate) mod keys;
+pub(crate) mod listing;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod serve;

@@ -49,6 +49,8 @@ exits! {
     Conflict = 5, "there already, or its state does not allow it";
     /// `deed actions run` and `tail`: the action is over, and did not succeed.
     ActionNotSucceeded = 6, "the action failed or was cancelled";
+    /// `deed actions run` and `tail` with `--wait`: the time was up first.
+    ActionUnfinished = 7, "the action is not over yet";
     /// The URL can't be understood.
     BadDatabaseUrl = 10, "DATABASE_URL is not valid";
     /// Nobody answers there.
