@@ -102,7 +102,10 @@ async fn panics_are_counted_wherever_they_happen() {
     .await;
     let mut in_a_handler = with_scopes(&["actions:write"]);
     in_a_handler.ids = deed_domain::ports::MockIds::new();
-    in_a_handler.ids.expect_time_ordered().returning(|| panic!());
+    in_a_handler
+        .ids
+        .expect_time_ordered()
+        .returning(|| panic!());
     let request = post("/actions", "{\"type\":\"echo\",\"input\":{}}");
     let request = request.insert_header(("X-Request-Id", "r"));
     let metrics = in_a_handler.metrics.clone();
