@@ -5,6 +5,7 @@
     clippy::disallowed_methods,
     reason = "the settings of tests come from the environment"
 )]
-pub(crate) fn variable(name: &str) -> Option<String> {
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
