@@ -9,6 +9,7 @@ mod dev;
 mod faults;
 mod first_day;
 mod metrics;
+mod operations;
 #[cfg(feature = "otel")]
 mod otel;
 mod own_handler;
