@@ -24,10 +24,6 @@ fn say(name: &str, value: &str) {
     tell(&format!("rustc-env=DEED_BUILD_{name}={value}"));
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
 fn tell(what: &str) {
     println!("cargo::{what}");
 }
@@ -47,6 +43,10 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to a build script through the environment"
+)]
 fn variables() -> impl Iterator<Item = String> {
     std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }

@@ -1,12 +1,7 @@
 //! What is measured, on a real server.
 
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -22,7 +22,13 @@ const NO_ROUTE: &str = "-";
 
 /// Who makes a request, as soon as that is known: also of one that is refused then.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Witness(Rc<Cell<Option<(Actor, Option<UserId>)>>>);
+pub(crate) struct Witness(Rc<Cell<Seen>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    actor: Option<Actor>,
+    subject: Option<UserId>,
+}
 
 impl Witness {
     /// That of this request.
@@ -33,12 +39,18 @@ impl Witness {
 
     /// The key is known, and not yet for whom it acts.
     pub(crate) fn saw_actor(&self, actor: Actor) {
-        self.0.set(Some((actor, None)));
+        self.0.set(Seen {
+            actor: Some(actor),
+            subject: None,
+        });
     }
 
     /// Everything is known.
     pub(crate) fn saw(&self, caller: &Caller) {
-        self.0.set(Some((caller.actor(), caller.subject())));
+        self.0.set(Seen {
+            actor: Some(caller.actor()),
+            subject: caller.subject(),
+        });
     }
 }
 
@@ -104,12 +116,12 @@ impl Access {
         self.is_told = true;
         let milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let method = self.method.as_str();
-        let (actor, subject) = self.witness.0.get().unzip();
+        let Seen { actor, subject } = self.witness.0.get();
         let key_id = actor.map(|actor| match actor {
             Actor::Key(id) => id.to_string(),
             Actor::Root | Actor::Operator | Actor::Anonymous => actor.kind().to_owned(),
         });
-        let user_id = subject.flatten().map(|id| id.to_string());
+        let user_id = subject.map(|id| id.to_string());
         let peer = self.peer.map(|peer| peer.to_string());
         let text = match answer {
             Some((route, status)) => format!("{method} {route} {status} {milliseconds} ms"),
