@@ -30,6 +30,8 @@ mod limits;
 mod logging;
 mod metrics;
 mod output;
+#[cfg(test)]
+mod packaging;
 mod preflight;
 mod probe;
 mod progress;
