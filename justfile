@@ -36,9 +36,21 @@ docs:
 deny:
     cargo xtask deny
 
+# Load the completions in real shells, and render the manual
+shells:
+    cargo xtask shells
+
 # Write the OpenAPI document and the problems' pages anew
 api:
     cargo xtask openapi
+
+# Build the .deb, the archive, the bill of materials and the checksums
+package *arguments:
+    cargo xtask package {{arguments}}
+
+# Try the .deb and the image's files in a chroot; needs root
+package-test *arguments:
+    cargo xtask package-test {{arguments}}
 
 # Run all that CI runs
 ci:
