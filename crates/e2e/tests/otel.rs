@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test may panic"
 )]
 
@@ -76,7 +77,7 @@ fn fields(mut message: &[u8]) -> Vec<(u64, &[u8], u64)> {
     found
 }
 
-fn within<'m>(message: &'m [u8], field: u64) -> impl Iterator<Item = &'m [u8]> {
+fn within(message: &[u8], field: u64) -> impl Iterator<Item = &[u8]> {
     let fields = fields(message).into_iter();
     fields.filter_map(move |(number, bytes, _)| (number == field).then_some(bytes))
 }

@@ -1,11 +1,5 @@
 //! Where a trace goes, and what the log tells of who asked.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use deed_e2e::database::Database;
 use deed_e2e::process::Output;
 use deed_e2e::server::Server;
