@@ -20,8 +20,9 @@ fn main() {
     say("FEATURES", &features.join(","));
 }
 
+// The name begins otherwise than settings do: `cargo run` hands it on, and an unknown setting is refused.
 fn say(name: &str, value: &str) {
-    tell(&format!("rustc-env=DEED_BUILD_{name}={value}"));
+    tell(&format!("rustc-env=BUILT_{name}={value}"));
 }
 
 fn tell(what: &str) {

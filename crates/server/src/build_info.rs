@@ -26,10 +26,10 @@ impl BuildInfo {
     pub(crate) fn of_this_binary() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            compiler: env!("DEED_BUILD_COMPILER"),
-            target: env!("DEED_BUILD_TARGET"),
-            profile: env!("DEED_BUILD_PROFILE"),
-            features: env!("DEED_BUILD_FEATURES")
+            compiler: env!("BUILT_COMPILER"),
+            target: env!("BUILT_TARGET"),
+            profile: env!("BUILT_PROFILE"),
+            features: env!("BUILT_FEATURES")
                 .split(',')
                 .filter(|name| !name.is_empty())
                 .collect(),
@@ -49,10 +49,7 @@ mod tests {
         assert!(info.compiler.starts_with("rustc 1."), "{info:?}");
         assert!(info.target.contains('-'), "{info:?}");
         assert!(["debug", "release"].contains(&info.profile), "{info:?}");
-        assert!(
-            info.newest_migration >= "0002_actions",
-            "{info:?}"
-        );
+        assert!(info.newest_migration >= "0002_actions", "{info:?}");
         assert_eq!(info.postgresql_min, 15);
     }
 }
