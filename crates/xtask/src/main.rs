@@ -14,6 +14,7 @@ mod old_server;
 mod package;
 mod package_test;
 mod postgres;
+mod shells;
 mod terminal;
 mod test;
 mod tidy;
@@ -43,6 +44,8 @@ Checking:
   deny               Licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny in target/)
   metrics            What promtool says of the metrics and the documents about them (Debian package prometheus, which is
                      installed with apt where it is missing)
+  shells             Load the completions in bash, zsh and fish, and render the manual with groff (installs what is
+                     missing with apt)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -108,6 +111,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "tidy" => tidy::run()?,
         "docs" => checks::docs()?,
         "deny" => deny::run()?,
+        "shells" => shells::check()?,
         "openapi" => documents::write()?,
         unknown => {
             say(format!(

@@ -4,7 +4,7 @@ mod embedded;
 mod script;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deed_domain::error::StoreError;
 use diesel::QueryableByName;
@@ -34,10 +34,9 @@ const BOOKKEEPING: &str = "CREATE TABLE IF NOT EXISTS __diesel_schema_migrations
 const TABLE_LOCK_TIMEOUT: &str = "1s";
 /// How long it leaves the others alone then, before it tries again.
 const TABLE_LOCK_PAUSE: Duration = Duration::from_secs(1);
-/// How often it tries: a long transaction, such as a backup, may end within two minutes.
-const TABLE_LOCK_TRIES: u32 = 60;
 
-/// How long to wait for another process that migrates, where nothing else is said.
+/// How long to wait for another process that migrates, and for whoever holds a table, where nothing else is said: a long
+/// transaction, such as a backup, may end in that time.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Migrations may rewrite tables: the limits for requests are not for them. One whose process is gone has to end
@@ -58,9 +57,14 @@ pub enum MigrateError {
     /// Another process migrates this database, and has not ended in the time given.
     #[error("another process has been migrating this database for {} s", .0.as_secs())]
     Busy(Duration),
-    /// A migration waited for a table that somebody else held, and was taken back.
-    #[error("migration {0} met a lock that somebody else held")]
-    Blocked(String),
+    /// Somebody else has held a table that a migration needs for all the time given; the migration was taken back.
+    #[error("migration {name} has waited {} s for a table that somebody else holds", .waited.as_secs())]
+    Blocked {
+        /// Which one.
+        name: String,
+        /// For how long.
+        waited: Duration,
+    },
     /// A migration failed, and was taken back.
     #[error("migration {name} failed")]
     Run {
@@ -147,10 +151,11 @@ pub async fn up(database: &Database) -> Result<Vec<String>, MigrateError> {
     up_within(database, PATIENCE, &mut |_| ()).await
 }
 
-/// The same, waiting no longer than `patience` for another process that migrates, and telling of its progress.
+/// The same, waiting no longer than `patience` for another process that migrates, and for whoever holds a table, and
+/// telling of its progress.
 ///
 /// # Errors
-/// When PostgreSQL is away or refuses a migration, or the other process takes longer.
+/// When PostgreSQL is away or refuses a migration, or the others take longer.
 pub async fn up_within(
     database: &Database,
     patience: Duration,
@@ -169,7 +174,15 @@ pub async fn up_within(
             "INSERT INTO __diesel_schema_migrations (version) VALUES ('{}')",
             migration.version()
         );
-        step(&mut session, migration, migration.up, &note, watch).await?;
+        step(
+            &mut session,
+            migration,
+            migration.up,
+            &note,
+            patience,
+            watch,
+        )
+        .await?;
         done.push(migration.name.to_owned());
     }
     Ok(done)
@@ -178,8 +191,8 @@ pub async fn up_within(
 /// Takes back the newest `count` migrations that the database has, and answers their names, newest first.
 ///
 /// # Errors
-/// When PostgreSQL is away or refuses, another process migrates for longer than `patience`, or one of them is not one
-/// of this binary.
+/// When PostgreSQL is away or refuses, others migrate or hold a table for longer than `patience`, or one of them is not
+/// one of this binary.
 pub async fn down(
     database: &Database,
     count: usize,
@@ -196,7 +209,15 @@ pub async fn down(
             "DELETE FROM __diesel_schema_migrations WHERE version = '{}'",
             migration.version()
         );
-        step(&mut session, migration, migration.down, &note, watch).await?;
+        step(
+            &mut session,
+            migration,
+            migration.down,
+            &note,
+            patience,
+            watch,
+        )
+        .await?;
         done.push(migration.name.to_owned());
     }
     Ok(done)
@@ -360,29 +381,32 @@ async fn step(
     migration: &Migration,
     sql: &str,
     note: &str,
+    patience: Duration,
     watch: Watch<'_>,
 ) -> Result<(), MigrateError> {
-    watch(Progress::Running(migration.name));
     let name = migration.name;
-    for left in (0..TABLE_LOCK_TRIES).rev() {
+    watch(Progress::Running(name));
+    let began = Instant::now();
+    loop {
         let Err(source) = transaction(session, &[sql, note]).await else {
             watch(Progress::Done(name));
             return Ok(());
         };
+        let name = name.to_owned();
         if !is_lock_timeout(&source) {
-            let name = name.to_owned();
             return Err(MigrateError::Run { name, source });
         }
-        log::info!(migration = name, tries_left = left; "migration {name} met a table that somebody else holds; trying again");
         session
             .batch_execute("ROLLBACK")
             .await
             .map_err(MigrateError::Prepare)?;
-        if left > 0 {
-            tokio::time::sleep(TABLE_LOCK_PAUSE).await;
+        let waited = began.elapsed();
+        if waited + TABLE_LOCK_PAUSE > patience {
+            return Err(MigrateError::Blocked { name, waited });
         }
+        log::info!(migration = name.as_str(); "migration {name} met a table that somebody else holds; trying again");
+        tokio::time::sleep(TABLE_LOCK_PAUSE).await;
     }
-    Err(MigrateError::Blocked(name.to_owned()))
 }
 
 async fn transaction(session: &mut AsyncPgConnection, parts: &[&str]) -> Result<(), DieselError> {

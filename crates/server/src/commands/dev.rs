@@ -21,6 +21,7 @@ use deed_domain::service::{KeyRequest, Registration};
 use deed_domain::user::{DisplayName, User, UserFilter, UserStatus};
 use local_postgres::{Cluster, FindError, Installation, Options, StartError};
 
+use super::migrate::told;
 use super::users;
 use crate::fault::{Exit, Fault};
 use crate::preflight::Need;
@@ -101,7 +102,8 @@ async fn serve_until(
     let url = cluster.url();
     let starting = async {
         let database = wire::connect(&url, 2, Need::Durable).await?;
-        let applied = migrate::up(&database).await?;
+        let applied = migrate::up(&database).await;
+        let applied = applied.map_err(|error| told(error, "up"))?;
         if !applied.is_empty() {
             note(format!("Migrated ({} steps).", applied.len()));
         }

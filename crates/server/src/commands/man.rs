@@ -88,12 +88,8 @@ fn collect(
 }
 
 fn page(command: &Command, name: &str, parent: Option<&str>, version: &str) -> io::Result<String> {
-    let man = Man::new(command.clone())
-        .title(name)
-        .source(format!("deed {version}"))
-        .manual("Deed");
+    let man = Man::new(command.clone()).title(name);
     let mut out = Vec::new();
-    man.render_title(&mut out)?;
     man.render_name_section(&mut out)?;
     man.render_synopsis_section(&mut out)?;
     man.render_description_section(&mut out)?;
@@ -108,7 +104,28 @@ fn page(command: &Command, name: &str, parent: Option<&str>, version: &str) -> i
     exit_status(&mut rest);
     see_also(&mut rest, command, name, parent);
     rest.to_writer(&mut out)?;
-    Ok(ascii(&String::from_utf8_lossy(&out)))
+    Ok(ascii(&assemble(
+        name,
+        version,
+        &String::from_utf8_lossy(&out),
+    )))
+}
+
+/// Puts the title before `sections`, each of which brings the same preamble, and that once.
+fn assemble(name: &str, version: &str, sections: &str) -> String {
+    let is_preamble = |line: &&str| line.starts_with(".ie ") || line.starts_with(".el ");
+    let mut text = String::new();
+    for line in sections.lines().take_while(is_preamble) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    // No date: a page of the same version is the same, whenever it was made.
+    text.push_str(&format!(".TH {name} 1 \"\" \"deed {version}\" Deed\n"));
+    for line in sections.lines().filter(|line| !is_preamble(line)) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// A part of what stands after the options: a heading, and lines that stay as they are.
@@ -227,8 +244,12 @@ mod tests {
 
     #[test]
     fn a_page_has_the_sections_that_readers_look_for() {
+        let version = env!("CARGO_PKG_VERSION");
         for page in all() {
-            for section in [".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH \"EXIT STATUS\""] {
+            let title = format!(".TH {} 1 \"\" \"deed {version}\" Deed\n", page.name);
+            assert_eq!(page.text.matches(&title).count(), 1, "{}", page.text);
+            assert_eq!(page.text.matches(".ie ").count(), 1, "{}", page.text);
+            for section in [".SH NAME", ".SH SYNOPSIS", ".SH \"EXIT STATUS\""] {
                 assert!(page.text.contains(section), "{}: {section}", page.name);
             }
             let name = page.text.lines().position(|line| line == ".SH NAME");
@@ -266,6 +287,15 @@ mod tests {
             "{}",
             page.text
         );
+    }
+
+    #[test]
+    fn a_flag_names_its_variable() {
+        let page = all()
+            .into_iter()
+            .find(|page| page.name == "deed-migrate-up")
+            .unwrap();
+        assert!(page.text.contains("DATABASE_URL"), "{}", page.text);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::shutdown::unless_interrupted;
 use crate::wire;
 
 /// What Ctrl-C leaves.
-const LEFT: &str = "each migration is done whole or not at all, and `deed migrate status` says which are";
+const LEFT: &str =
+    "each migration is done whole or not at all, and `deed migrate status` says which are";
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -87,7 +88,7 @@ struct Down {
 /// How long to wait for one's turn.
 #[derive(Debug, Args)]
 struct Lock {
-    /// How long to wait for another process that migrates the same database
+    /// How long to wait for another process that migrates the same database, and for whoever holds a table
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     lock_wait: humantime::Duration,
 }
@@ -153,7 +154,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 async fn up(arguments: Up) -> anyhow::Result<()> {
-    let need = if arguments.dry_run { Need::Read } else { Need::Write };
+    let need = if arguments.dry_run {
+        Need::Read
+    } else {
+        Need::Write
+    };
     let database = wire::connect(arguments.database.url()?.reveal(), 1, need).await?;
     let migrations = if arguments.dry_run {
         migrate::lacking(&database).await?
@@ -168,13 +173,25 @@ async fn up(arguments: Up) -> anyhow::Result<()> {
         migrations,
     };
     arguments.output.print(&done, |done| {
-        let verb = if done.dry_run { "would apply" } else { "applied" };
-        lines(verb, &done.migrations, "nothing to do: the schema is up to date")
+        let verb = if done.dry_run {
+            "would apply"
+        } else {
+            "applied"
+        };
+        lines(
+            verb,
+            &done.migrations,
+            "nothing to do: the schema is up to date",
+        )
     })
 }
 
 async fn down(arguments: Down) -> anyhow::Result<()> {
-    let need = if arguments.dry_run { Need::Read } else { Need::Write };
+    let need = if arguments.dry_run {
+        Need::Read
+    } else {
+        Need::Write
+    };
     let database = wire::connect(arguments.database.url()?.reveal(), 1, need).await?;
     let steps = usize::from(arguments.steps);
     let mut migrations = migrate::would_go_down(&database, steps)
@@ -204,8 +221,16 @@ async fn down(arguments: Down) -> anyhow::Result<()> {
         migrations,
     };
     arguments.output.print(&done, |done| {
-        let verb = if done.dry_run { "would take back" } else { "took back" };
-        lines(verb, &done.migrations, "nothing to do: no migration is applied")
+        let verb = if done.dry_run {
+            "would take back"
+        } else {
+            "took back"
+        };
+        lines(
+            verb,
+            &done.migrations,
+            "nothing to do: no migration is applied",
+        )
     })
 }
 
@@ -213,7 +238,10 @@ fn lines(verb: &str, names: &[String], nothing: &str) -> String {
     if names.is_empty() {
         return nothing.to_owned();
     }
-    names.iter().map(|name| format!("{verb} {name}\n")).collect()
+    names
+        .iter()
+        .map(|name| format!("{verb} {name}\n"))
+        .collect()
 }
 
 fn show(progress: &Progress, step: Step<'_>) {
@@ -229,7 +257,11 @@ async fn status(arguments: Look) -> anyhow::Result<()> {
     let status = look(&arguments.database).await?;
     arguments.output.print(&status, |status| {
         let known = status.migrations.iter().map(|migration| {
-            let state = if migration.applied { "applied" } else { "pending" };
+            let state = if migration.applied {
+                "applied"
+            } else {
+                "pending"
+            };
             format!("{state:<8} {}\n", migration.name)
         });
         let unknown = status
@@ -301,14 +333,23 @@ pub(crate) fn told(error: MigrateError, way: &str) -> anyhow::Error {
             ),
             "Wait until it has ended; SELECT pid, query FROM pg_stat_activity shows what it does",
         ),
-        MigrateError::Blocked(name) => Fault::new(
+        MigrateError::Blocked { name, waited } => Fault::new(
             Exit::Conflict,
-            format!("{name} met a lock that somebody else held for longer than 10 s; nothing of it was done"),
-            format!("Run `deed migrate {way}` again when less is going on; SELECT pid, query FROM pg_stat_activity shows what is"),
+            format!(
+                "{name} has waited {} s for a table that somebody else holds; nothing of it was done",
+                waited.as_secs()
+            ),
+            format!(
+                "Run `deed migrate {way}` again when less is going on, or with a longer --lock-wait; \
+                 SELECT pid, query FROM pg_stat_activity shows what is"
+            ),
         ),
         MigrateError::Unknown(version) => Fault::new(
             Exit::Conflict,
-            format!("Migration {version} is not one of this binary, which knows {} at the most", migrate::newest()),
+            format!(
+                "Migration {version} is not one of this binary, which knows {} at the most",
+                migrate::newest()
+            ),
             "Take it back with the binary that brought it",
         ),
         MigrateError::Connect(_)
@@ -328,9 +369,21 @@ mod tests {
     #[test]
     fn what_can_be_mended_outside_has_words_and_a_code() {
         for (error, parts) in [
-            (MigrateError::Busy(Duration::from_secs(90)), ["1m 30s", "pg_stat_activity"]),
-            (MigrateError::Blocked("0003_x".to_owned()), ["0003_x", "deed migrate up"]),
-            (MigrateError::Unknown("9999".to_owned()), ["9999", "the binary that brought it"]),
+            (
+                MigrateError::Busy(Duration::from_secs(90)),
+                ["1m 30s", "pg_stat_activity"],
+            ),
+            (
+                MigrateError::Blocked {
+                    name: "0003_x".to_owned(),
+                    waited: Duration::from_secs(7),
+                },
+                ["0003_x has waited 7 s", "deed migrate up"],
+            ),
+            (
+                MigrateError::Unknown("9999".to_owned()),
+                ["9999", "the binary that brought it"],
+            ),
         ] {
             let error = told(error, "up");
             assert_eq!(exit_of(&error), Exit::Conflict);

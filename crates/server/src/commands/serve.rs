@@ -8,6 +8,7 @@ use deed_adapters::postgres::migrate;
 use deed_domain::ports::ActionHandler;
 
 use super::DatabaseArguments;
+use super::migrate::told;
 use crate::preflight::Need;
 use crate::settings::Settings;
 use crate::{serve, shutdown, wire};
@@ -42,7 +43,8 @@ pub(crate) async fn run(
     let starting = async {
         if arguments.migrate {
             let database = wire::connect(url, 1, Need::Durable).await?;
-            for name in migrate::up(&database).await? {
+            let done = migrate::up(&database).await;
+            for name in done.map_err(|error| told(error, "up"))? {
                 log::info!(migration = name.as_str(); "applied migration {name}");
             }
         }

@@ -26,7 +26,8 @@ pub(super) fn script(direction: Direction, migrations: &[&Migration]) -> String 
     let mut out = format!(
         "-- {what} {}.\n\
          -- psql \"$DATABASE_URL\" --no-psqlrc --set ON_ERROR_STOP=1 --file THIS_FILE\n\
-         -- Each migration is a transaction: it changes everything that it says, or nothing.\n\n\
+         -- Each migration is a transaction: it changes everything that it says, or nothing. Should one fail, print the\n\
+         -- script anew: what is done stays done.\n\n\
          SET lock_timeout = '{TABLE_LOCK_TIMEOUT}';\n\
          SELECT pg_advisory_lock({LOCK_KEY});\n\
          {BOOKKEEPING};\n",

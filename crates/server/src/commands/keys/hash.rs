@@ -47,7 +47,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let digest = Digest {
         sha256: digest(&secret)?,
     };
-    arguments.output.print(&digest, |digest| digest.sha256.clone())
+    arguments
+        .output
+        .print(&digest, |digest| digest.sha256.clone())
 }
 
 /// In hexadecimal, if it is a key's secret: a digest of anything else would never fit.

@@ -77,6 +77,9 @@ fn unknown(name: &str) -> Fault {
     Fault::new(
         Exit::NotFound,
         format!("There is no migration {name}"),
-        format!("The newest is {}; `deed migrate status` names them all", migrate::newest()),
+        format!(
+            "The newest is {}; `deed migrate status` names them all",
+            migrate::newest()
+        ),
     )
 }

@@ -86,8 +86,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     }
-    let actions = erase(&identities, user.id, belongings.actions).await?;
-    report(arguments.output, user.id, belongings.api_keys, actions)
+    let gone = erase(&identities, user.id, belongings.actions).await?;
+    report(arguments.output, user.id, belongings.api_keys, gone.actions)
 }
 
 /// Removes what is left of a user that was deleted before, if there is something; else the user was not found.
@@ -100,24 +100,37 @@ async fn go_on(
         return Err(not_found);
     };
     let left = identities.delete.belongings(id).await?;
-    let actions = erase(identities, id, left.actions).await?;
-    if actions == 0 {
-        return Err(not_found);
+    let erased = erase(identities, id, left.actions).await?;
+    if erased.was_something {
+        report(arguments.output, id, 0, erased.actions)
+    } else {
+        Err(not_found)
     }
-    report(arguments.output, id, 0, actions)
 }
 
-async fn erase(identities: &Identities, id: UserId, expected: u64) -> anyhow::Result<u64> {
+struct Gone {
+    actions: u64,
+    /// Actions, or only the events of some that had gone before.
+    was_something: bool,
+}
+
+async fn erase(identities: &Identities, id: UserId, expected: u64) -> anyhow::Result<Gone> {
     let progress = Progress::new(expected);
     progress.doing("actions".to_owned());
+    let mut steps = 0_u64;
     let erasing = async {
-        let erased = identities
-            .delete
-            .erase(id, |gone| progress.set_done(gone))
-            .await;
-        erased.context(LEFT)
+        let erased = identities.delete.erase(id, |gone| {
+            progress.set_done(gone);
+            steps = steps.saturating_add(1);
+        });
+        erased.await.context(LEFT)
     };
-    unless_interrupted(LEFT, erasing).await
+    let actions = unless_interrupted(LEFT, erasing).await?;
+    Ok(Gone {
+        actions,
+        // The last step finds nothing.
+        was_something: steps > 1,
+    })
 }
 
 fn announcement(user: &User, belongings: Belongings) -> String {
@@ -130,12 +143,7 @@ fn announcement(user: &User, belongings: Belongings) -> String {
     )
 }
 
-fn report(
-    output: OutputArguments,
-    id: UserId,
-    api_keys: u64,
-    actions: u64,
-) -> anyhow::Result<()> {
+fn report(output: OutputArguments, id: UserId, api_keys: u64, actions: u64) -> anyhow::Result<()> {
     let deleted = Deleted {
         id: id.to_string(),
         api_keys,

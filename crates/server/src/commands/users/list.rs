@@ -67,7 +67,14 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let listed = listed.map(user_body);
     arguments.output.print(&listed, |_| {
         table(
-            ["ID", "E-MAIL", "NAME", "STATUS", "EXTERNAL ID", "REGISTERED"],
+            [
+                "ID",
+                "E-MAIL",
+                "NAME",
+                "STATUS",
+                "EXTERNAL ID",
+                "REGISTERED",
+            ],
             &rows,
         )
     })?;
