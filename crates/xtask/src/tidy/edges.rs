@@ -72,7 +72,13 @@ const MUST_NOT_REACH: [(&str, &[&str]); 6] = [
     ("deed-adapters", &["actix*", "apistos*"]),
     (
         "deed-client",
-        &["actix*", "apistos*", "diesel*", "deed-domain", "openssl-sys"],
+        &[
+            "actix*",
+            "apistos*",
+            "diesel*",
+            "deed-domain",
+            "openssl-sys",
+        ],
     ),
     ("deed-delivery", &["diesel*", "tokio-postgres", "deadpool*"]),
     ("local-postgres", &["tokio*", "deed-*"]),
