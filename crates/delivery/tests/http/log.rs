@@ -1,8 +1,11 @@
 //! What stands in the log, and what doesn't.
 
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
+use deed_domain::action::Status;
 use deed_domain::page::Page;
+use deed_domain::ports::Submitted;
 use log::{Log, Metadata, Record};
 
 use crate::support::*;
@@ -91,4 +94,35 @@ async fn work_is_done_under_the_requests_id() {
         .answer(get("/users").insert_header(("X-Request-Id", "log-3")))
         .await;
     assert_eq!(receiver.recv().unwrap().unwrap().as_str(), "log-3");
+}
+
+/// A client that hangs up takes its request with it, before there is an answer to tell of.
+#[actix_web::test]
+async fn a_request_that_its_client_gave_up_has_its_line_too() {
+    LazyLock::force(&LINES);
+    let mut fakes = with_scopes(&["actions:write"]);
+    fakes
+        .types
+        .expect_find()
+        .returning(|name| Ok(Some(action_type(name.as_str()))));
+    fakes
+        .submissions
+        .expect_submit()
+        .returning(|_, _| Ok(Submitted::New));
+    fakes
+        .actions
+        .expect_find()
+        .returning(|id, _| Ok(Some(action(id, Status::Queued))));
+    sleep_soundly(&mut fakes);
+    let request = post("/actions", r#"{"type":"echo","input":{}}"#)
+        .insert_header(("X-Request-Id", "log-4"))
+        .insert_header(("Prefer", "wait=60"));
+    let given_up = tokio::time::timeout(Duration::from_millis(200), fakes.answer(request)).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    let lines = lines("log-4");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("INFO deed::access POST given up by its client after "),
+        "{lines:?}"
+    );
 }
