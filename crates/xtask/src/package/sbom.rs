@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use super::epoch;
 use crate::cargo::{cargo, output, root, run};
 use crate::tidy::files;
 use crate::tools::Tool;
@@ -55,7 +56,8 @@ pub(crate) fn write(triple: &str, file: &Path) -> anyhow::Result<()> {
             NAME,
         ])
         .args(["--manifest-path", "crates/server/Cargo.toml"])
-        .current_dir(&copy);
+        .current_dir(&copy)
+        .env("SOURCE_DATE_EPOCH", epoch()?);
     run(command)?;
     let text = fs::read_to_string(copy.join(format!("crates/server/{NAME}.json")))?;
     let text = text.replace(&format!("file://{}", copy.display()), SOURCES);

@@ -28,22 +28,16 @@ pub(crate) fn write(stage: &Stage, bill: &Path, directory: &Path) -> anyhow::Res
     let inside = stage_root.join(&name);
     lay_out(stage, bill, &inside)?;
     let mut tar = Command::new("tar");
-    tar.args([
-        "--create",
-        "--gzip",
-        "--sort=name",
-        "--owner=0",
-        "--group=0",
-    ])
-    .args(["--numeric-owner", "--mode=u=rwX,go=rX"])
-    .arg(format!("--mtime=@{}", epoch()?))
-    .arg("--file")
-    .arg(directory.join(format!("{name}.tar.gz")))
-    .arg("--directory")
-    .arg(stage_root)
-    .arg(&name)
-    // gzip writes a time of its own otherwise.
-    .env("GZIP", "-n");
+    tar.args(["--create", "--sort=name", "--owner=0", "--group=0"])
+        .args(["--numeric-owner", "--mode=u=rwX,go=rX"])
+        // gzip writes a time of its own otherwise.
+        .arg("--use-compress-program=gzip --no-name")
+        .arg(format!("--mtime=@{}", epoch()?))
+        .arg("--file")
+        .arg(directory.join(format!("{name}.tar.gz")))
+        .arg("--directory")
+        .arg(stage_root)
+        .arg(&name);
     run(tar)?;
     fs::remove_dir_all(&inside)?;
     Ok(())

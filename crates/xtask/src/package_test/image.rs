@@ -40,6 +40,7 @@ pub(super) fn check(directory: &Path, binary: &Path, url: &str) -> anyhow::Resul
     } else {
         "The binary is linked dynamically, so its libraries are laid beside it; the Dockerfile links it statically."
     });
+    make_devices(&image)?;
     let served = serve(last, &image, directory, url);
     fs::remove_dir_all(&image)?;
     served
@@ -162,6 +163,20 @@ fn lay_libraries(binary: &Path, image: &Path) -> anyhow::Result<bool> {
         fs::copy(library, to)?;
     }
     Ok(libraries.is_empty())
+}
+
+/// Some of the devices that every engine gives a container (OCI Runtime Specification, "Default Devices").
+fn make_devices(image: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(image.join("dev"))?;
+    for (name, minor) in [("null", "3"), ("random", "8"), ("urandom", "9")] {
+        let mut mknod = Command::new("mknod");
+        mknod
+            .arg("--mode=666")
+            .arg(image.join("dev").join(name))
+            .args(["c", "1", minor]);
+        output(mknod)?;
+    }
+    Ok(())
 }
 
 /// Runs the last stage as an engine would.
