@@ -1,7 +1,11 @@
 //! The command line beside the server: migrations, users and keys straight in the database, and what it says when
 //! something is wrong.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod keys;
 mod manual;

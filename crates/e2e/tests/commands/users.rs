@@ -265,7 +265,7 @@ async fn a_deleted_user_is_gone_with_all_that_it_did() {
 
     let said = fails(url, 2, &["users", "delete", "ada@example.com"]).await;
     assert!(
-        said.contains("1 API keys and 2 actions")
+        said.contains("1 API key and 2 actions")
             && said.contains(&format!("`deed users delete {id} --yes`")),
         "{said}"
     );

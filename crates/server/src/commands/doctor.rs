@@ -133,7 +133,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         is_well: faults == 0,
         findings,
     };
-    if !is_text && !(arguments.quiet && report.is_well) {
+    let is_silent = is_text || (arguments.quiet && report.is_well);
+    if !is_silent {
         arguments.output.print(&report, |_| String::new())?;
     }
     if report.is_well {

@@ -87,7 +87,9 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     }
     let gone = erase(&identities, user.id, belongings.actions).await?;
-    report(arguments.output, user.id, belongings.api_keys, gone.actions)
+    // A server that runs may have removed some of them.
+    let actions = gone.actions.max(belongings.actions);
+    report(arguments.output, user.id, belongings.api_keys, actions)
 }
 
 /// Removes what is left of a user that was deleted before, if there is something; else the user was not found.
@@ -135,26 +137,42 @@ async fn erase(identities: &Identities, id: UserId, expected: u64) -> anyhow::Re
 
 fn announcement(user: &User, belongings: Belongings) -> String {
     format!(
-        "User {} ({}) goes for good, with {} API keys and {} actions, their results and events",
+        "User {} ({}) goes for good, with {} and {}, their results and events",
         user.id,
         printable(user.email.as_str()),
-        belongings.api_keys,
-        counted(belongings.actions)
+        keys(belongings.api_keys),
+        actions(counted(belongings.actions))
     )
 }
 
-fn report(output: OutputArguments, id: UserId, api_keys: u64, actions: u64) -> anyhow::Result<()> {
+fn report(output: OutputArguments, id: UserId, api_keys: u64, removed: u64) -> anyhow::Result<()> {
     let deleted = Deleted {
         id: id.to_string(),
         api_keys,
-        actions,
+        actions: removed,
         stays: STAYS,
     };
     output.print(&deleted, |deleted| {
         let [audit, key] = deleted.stays;
         format!(
-            "Deleted user {id}: {api_keys} API keys and {actions} actions are gone.\n\
-             What stays: {audit}, and {key}. The e-mail address can be registered again."
+            "Deleted user {id}, {} and {}.\n\
+             What stays: {audit}, and {key}. The e-mail address can be registered again.",
+            keys(deleted.api_keys),
+            actions(deleted.actions.to_string())
         )
     })
+}
+
+fn keys(count: u64) -> String {
+    match count {
+        1 => "1 API key".to_owned(),
+        _ => format!("{count} API keys"),
+    }
+}
+
+fn actions(count: String) -> String {
+    match count.as_str() {
+        "1" => "1 action".to_owned(),
+        _ => format!("{count} actions"),
+    }
 }
