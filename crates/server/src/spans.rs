@@ -116,7 +116,10 @@ mod tests {
         check(&[("OTEL_SERVICE_NAME", "deed")], None);
         check(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")], None);
         check(&[named], Some("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        check(&[named, special], Some("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
+        check(
+            &[named, special],
+            Some("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        );
         check(&[named, ("OTEL_SDK_DISABLED", "True")], None);
         check(&[named, ("OTEL_SDK_DISABLED", "false")], Some(named.0));
         check(&[named, ("OTEL_TRACES_EXPORTER", "none")], None);

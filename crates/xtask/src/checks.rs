@@ -30,9 +30,7 @@ pub(crate) fn lint() -> anyhow::Result<()> {
         "clippy",
         "--workspace",
         "--all-targets",
-        // Adds tests and no dependency.
-        "--features",
-        "deed-e2e/promtool",
+        "--all-features",
         "--locked",
         "--",
         "-D",

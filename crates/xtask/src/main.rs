@@ -9,12 +9,12 @@ mod dev;
 mod documents;
 mod environment;
 mod install;
-mod metrics;
 mod old_server;
 mod package;
 mod package_test;
 mod postgres;
 mod shells;
+mod telemetry;
 mod terminal;
 mod test;
 mod tidy;
@@ -42,8 +42,8 @@ Checking:
   tidy               Crate edges, generated documents, migrations, file sizes, and what the documents name
   docs               Build the documentation of the crates; warnings are errors
   deny               Licences, sources, bans and known vulnerabilities of the dependencies (installs cargo-deny in target/)
-  metrics            What promtool says of the metrics and the documents about them (Debian package prometheus, which is
-                     installed with apt where it is missing)
+  telemetry          What promtool says of the metrics and the documents about them (Debian package prometheus, which is
+                     installed with apt where it is missing), and what a collector receives with OpenTelemetry built in
   shells             Load the completions in bash, zsh and fish, and render the manual with groff (installs what is
                      missing with apt)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
@@ -99,7 +99,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "test" => return test::run(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
-        "metrics" => return metrics::run(),
+        "telemetry" => return telemetry::run(),
         "old-server" => return test::old_server(),
         "check" => checks::check()?,
         "fmt" => match arguments {
