@@ -290,52 +290,63 @@ async fn two_at_once_migrate_once() {
     assert_eq!(count(&one).max(count(&other)), names().await.len());
 }
 
-#[tokio::test]
-async fn ctrl_c_leaves_no_half_migration() {
+/// Stops a migration by Ctrl-C where it waits for `table`, which somebody holds in that mode.
+async fn check_ctrl_c(table: &str, mode: &str) {
     let database = Database::fresh().await;
     let url = database.url();
     prints(url, &["migrate", "up"]).await;
-    // The way to the newest schema goes through a table that somebody holds; what comes before that is done by then.
-    let sql = prints(NOWHERE, &["migrate", "sql", "--from", "0004"]).await;
-    assert!(sql.contains("CREATE TABLE user_deletions") && sql.contains("ON idempotency_keys"));
-    while relations(&database)
-        .await
-        .contains(&"user_deletions".to_owned())
-    {
+    let there = async || {
+        relations(&database)
+            .await
+            .contains(&"user_deletions".to_owned())
+    };
+    while there().await {
         prints(url, &["migrate", "down", "--yes"]).await;
     }
     let before = shape(&database).await;
     let holder = database.connect().await;
-    let hold = "BEGIN; LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE";
-    holder.batch_execute(hold).await.unwrap();
+    let hold = format!("BEGIN; LOCK TABLE {table} IN {mode} MODE");
+    holder.batch_execute(&hold).await.unwrap();
 
     let mut command = deed(DEED);
     command.args(["migrate", "up"]).env("DATABASE_URL", url);
     let mut migrating = Process::start(&mut command);
-    let blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'idempotency_keys'::regclass";
-    until(SOON, async || {
-        let count: i64 = holder.query_one(blocked, &[]).await.unwrap().get(0);
-        if count == 1 { Ok(()) } else { Err(count) }
-    })
-    .await;
+    let blocked = format!(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass"
+    );
+    let waiters = async |expected: i64| {
+        until(SOON, async || {
+            let count: i64 = holder.query_one(&blocked, &[]).await.unwrap().get(0);
+            if count == expected {
+                Ok(())
+            } else {
+                Err(count)
+            }
+        })
+        .await;
+    };
+    waiters(1).await;
     migrating.signal(Signal::INT);
     let status = migrating.ended(Duration::from_secs(5)).await;
-    assert_eq!(status.code(), Some(130), "{}", migrating.output());
-    assert!(
-        migrating.output().contains("deed migrate status"),
-        "{}",
-        migrating.output()
-    );
-    // PostgreSQL notices that nobody is there any more, while the lock is still held.
-    until(SOON, async || {
-        let count: i64 = holder.query_one(blocked, &[]).await.unwrap().get(0);
-        if count == 0 { Ok(()) } else { Err(count) }
-    })
-    .await;
+    let said = migrating.output();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("deed migrate status"), "{said}");
+    // PostgreSQL has noticed before the table is free again.
+    waiters(0).await;
     holder.batch_execute("COMMIT").await.unwrap();
     assert_eq!(shape(&database).await, before);
     prints(url, &["migrate", "up"]).await;
     prints(url, &["migrate", "validate"]).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_migration_takes_it_back() {
+    check_ctrl_c("idempotency_keys", "ACCESS EXCLUSIVE").await;
+}
+
+#[tokio::test]
+async fn ctrl_c_before_a_migration_is_noted_takes_it_back() {
+    check_ctrl_c("__diesel_schema_migrations", "SHARE").await;
 }
 
 #[tokio::test]
