@@ -28,8 +28,9 @@ use tokio::task::JoinHandle;
 
 const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
 const ACTIONS: [&str; 2] = ["actions:read", "actions:write"];
-/// How many words the stream says that is open during the upgrade, and how long each takes.
-const WORDS: usize = 48;
+/// How many words the stream says that is open during the upgrade, and how long each takes: together less than the 20 s
+/// that a drain leaves to what is under way.
+const WORDS: usize = 72;
 const WORD_MS: u64 = 250;
 /// How many actions the old server performs at a time: the long ones, and no more, so that others queue.
 const OLD_SLOTS: u16 = 4;
@@ -398,7 +399,7 @@ async fn an_upgrade_and_a_downgrade_lose_nothing_while_servers_serve() {
     let follower = Follower::of(stream);
     let mut long = Vec::new();
     for _ in 1..OLD_SLOTS {
-        long.push(submit(&client, json!({"type": "wait", "input": {"seconds": 8}})).await);
+        long.push(submit(&client, json!({"type": "wait", "input": {"seconds": 12}})).await);
     }
     for id in &long {
         ended(&client, id, "running").await;
