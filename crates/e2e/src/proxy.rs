@@ -9,16 +9,24 @@ use tokio_postgres::config::Host;
 /// The message by which PostgreSQL tells of a NOTIFY.
 const NOTIFICATION: u8 = b'A';
 
-/// A proxy on loopback that passes everything on but notifications, as a pooler in transaction mode does. Ends when
-/// dropped.
-pub struct DeafProxy {
+/// What a proxy keeps to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Notifications, as a pooler in transaction mode does.
+    Notifications,
+    /// The settings that a client asks for at the start, but for the search path, as a pooler that ignores `options`.
+    Settings,
+}
+
+/// A proxy on loopback that passes everything on but one thing. Ends when dropped.
+pub struct Proxy {
     port: u16,
     task: JoinHandle<()>,
 }
 
-impl DeafProxy {
+impl Proxy {
     /// Stands before the server of `url`.
-    pub async fn before(url: &str) -> Self {
+    pub async fn before(url: &str, keeps: Keeps) -> Self {
         let config: Config = url.parse().unwrap();
         let host = config.get_hosts().first().unwrap().clone();
         let server_port = config.get_ports().first().copied().unwrap_or(5432);
@@ -30,13 +38,13 @@ impl DeafProxy {
                     Host::Unix(directory) => {
                         let socket = directory.join(format!(".s.PGSQL.{server_port}"));
                         let server = UnixStream::connect(socket).await.unwrap();
-                        tokio::spawn(pass(client, tokio::io::split(server)));
+                        tokio::spawn(pass(client, tokio::io::split(server), keeps));
                     }
                     Host::Tcp(name) => {
                         let server = TcpStream::connect((name.as_str(), server_port))
                             .await
                             .unwrap();
-                        tokio::spawn(pass(client, tokio::io::split(server)));
+                        tokio::spawn(pass(client, tokio::io::split(server), keeps));
                     }
                 }
             }
@@ -48,32 +56,55 @@ impl DeafProxy {
     #[must_use]
     pub fn url(&self, url: &str) -> String {
         let config: Config = url.parse().unwrap();
+        let options = config.get_options().unwrap_or_default();
         format!(
             "postgres://{}@127.0.0.1:{}/{}?options={}",
             config.get_user().unwrap(),
             self.port,
             config.get_dbname().unwrap(),
-            config
-                .get_options()
-                .unwrap_or_default()
-                .replace('=', "%3D")
-                .replace(' ', "%20"),
+            options.replace('=', "%3D").replace(' ', "%20"),
         )
     }
 }
 
-impl Drop for DeafProxy {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
+/// Reads a client's first message and answers it as it is passed on.
+async fn start_up(client: &mut (impl AsyncRead + Unpin), keeps: Keeps) -> Vec<u8> {
+    let length = client.read_u32().await.unwrap();
+    let mut message = vec![0u8; usize::try_from(length).unwrap() - 4];
+    client.read_exact(&mut message).await.unwrap();
+    if keeps == Keeps::Settings {
+        // The protocol's version, then names and values, each with a zero at its end.
+        let (version, rest) = message.split_at(4);
+        let mut words: Vec<String> = rest
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8(word.to_vec()).unwrap())
+            .collect();
+        let options = words.iter().position(|word| word == "options").unwrap() + 1;
+        let kept = words[options]
+            .split(' ')
+            .filter(|word| word.contains("search_path"));
+        words[options] = kept.collect::<Vec<_>>().join(" ");
+        message = [version, words.join("\0").as_bytes()].concat();
+    }
+    let length = u32::try_from(message.len() + 4).unwrap();
+    [&length.to_be_bytes()[..], &message].concat()
+}
+
 async fn pass(
     client: TcpStream,
     (mut from, mut to): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    keeps: Keeps,
 ) {
     let (mut read, mut write) = tokio::io::split(client);
     let there = async {
+        let first = start_up(&mut read, keeps).await;
+        to.write_all(&first).await.unwrap();
         // An end on either side ends both.
         let _ = copy(&mut read, &mut to).await;
     };
@@ -86,7 +117,7 @@ async fn pass(
             if from.read_exact(&mut rest).await.is_err() {
                 return;
             }
-            if head[0] == NOTIFICATION {
+            if head[0] == NOTIFICATION && keeps == Keeps::Notifications {
                 continue;
             }
             let message = [&head[..], &rest].concat();

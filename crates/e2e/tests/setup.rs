@@ -13,7 +13,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use deed_e2e::database::{Database, private};
-use deed_e2e::proxy::{DeafProxy, OldServer};
+use deed_e2e::proxy::{Keeps, OldServer, Proxy};
 use deed_e2e::server::{ROOT_KEY, Server, deed, open_directory};
 use serde_json::Value;
 use tokio::process::Command;
@@ -415,8 +415,10 @@ async fn the_doctor_finds_faults_of_the_database() {
     finds("database is writable", &read_only, |it| it).await;
     let careless = with_option(url, "synchronous_commit=off");
     finds("durability", &careless, |it| it).await;
-    let proxy = DeafProxy::before(url).await;
+    let proxy = Proxy::before(url, Keeps::Notifications).await;
     finds("LISTEN", &proxy.url(url), |it| it).await;
+    let proxy = Proxy::before(url, Keeps::Settings).await;
+    finds("sessions", &proxy.url(url), |it| it).await;
 
     let client = database.connect().await;
     let clock = "CREATE FUNCTION clock_timestamp() RETURNS timestamptz LANGUAGE sql

@@ -10,6 +10,7 @@ use diesel::QueryableByName;
 use diesel::pg::Pg;
 use diesel::result::ConnectionError;
 use diesel::result::Error as DieselError;
+use diesel::sql_types::{Array, Text};
 use diesel_async::pooled_connection::deadpool::{Object, Pool, PoolError};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod,
@@ -149,6 +150,25 @@ impl Database {
         Ok(())
     }
 
+    /// The session settings that a connection of the pool should have got from here, and has not: something between
+    /// keeps them to itself, as a pooler that ignores the start-up parameter `options`.
+    ///
+    /// # Errors
+    /// When PostgreSQL doesn't answer within the time of a request.
+    pub async fn settings_not_taken(&self) -> Result<Vec<String>, StoreError> {
+        let names: Vec<&str> = SESSION
+            .split(' ')
+            .filter_map(|word| Some(word.split_once('=')?.0))
+            .collect();
+        // What the URL says instead is a client's word too.
+        let elsewhere = Statement::new(
+            "SELECT name FROM pg_settings WHERE name = ANY($1) AND source <> 'client' ORDER BY name",
+        )
+        .bind::<Array<Text>, _>(names);
+        let rows: Vec<NameRow> = self.rows(Access::Read, &elsewhere).await?;
+        Ok(rows.into_iter().map(|row| row.name).collect())
+    }
+
     /// A connection outside the pool, with the same session settings.
     pub(crate) async fn connect_apart(&self) -> Result<AsyncPgConnection, ConnectionError> {
         match tokio::time::timeout(CREATE, connect(Arc::clone(&self.config))).await {
@@ -259,6 +279,12 @@ impl Database {
             }
         }
     }
+}
+
+#[derive(QueryableByName)]
+struct NameRow {
+    #[diesel(sql_type = Text)]
+    name: String,
 }
 
 impl Access {

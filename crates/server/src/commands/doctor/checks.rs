@@ -241,16 +241,30 @@ fn connections(examined: &Examined, pool_size: u16) -> Finding {
 
 async fn sessions(url: &str) -> Finding {
     const CHECK: &str = "sessions";
+    const MEND: &str = "Connect to PostgreSQL itself; a pooler between has to pass the start-up parameter `options` on";
     let outcome = match Database::new(url, 1) {
-        Ok(database) => database.ping().await.map_err(|error| error.to_string()),
+        Ok(database) => database
+            .settings_not_taken()
+            .await
+            .map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match outcome {
-        Ok(()) => Finding::well(CHECK, "they take the settings that Deed gives them"),
+        Ok(lost) if lost.is_empty() => {
+            Finding::well(CHECK, "they take the settings that Deed gives them")
+        }
+        Ok(lost) => Finding::fault(
+            CHECK,
+            format!(
+                "Something between drops the settings of Deed's sessions: {}",
+                lost.join(", ")
+            ),
+            MEND,
+        ),
         Err(reason) => Finding::fault(
             CHECK,
             format!("Sessions with Deed's settings are refused: {reason}"),
-            "Connect to PostgreSQL itself; a pooler between has to pass the start-up parameter `options` on",
+            MEND,
         ),
     }
 }
