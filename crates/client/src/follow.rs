@@ -48,8 +48,8 @@ pub struct Follow {
     patience: Duration,
     /// How often in a row there was no progress.
     failures: u32,
-    /// Since when there has been none.
-    stuck_since: Instant,
+    /// Since when there is no stream to be had; none while there is one, however long its reader takes.
+    stuck_since: Option<Instant>,
     on_reconnect: Option<Hear>,
 }
 
@@ -97,7 +97,7 @@ impl Follow {
             retry: RETRY.0,
             patience: PATIENCE,
             failures: 0,
-            stuck_since: Instant::now(),
+            stuck_since: None,
             on_reconnect: None,
         }
     }
@@ -245,7 +245,7 @@ impl Follow {
 
     fn progress(&mut self) {
         self.failures = 0;
-        self.stuck_since = Instant::now();
+        self.stuck_since = None;
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
@@ -285,9 +285,6 @@ impl Follow {
             let what = format!("{} with {found:?}, not a stream", response.status());
             return Err(Error::protocol(operation.id, what));
         }
-        if !self.was_connected {
-            self.stuck_since = Instant::now();
-        }
         self.was_connected = true;
         self.connection = Some(Connection {
             operation,
@@ -300,7 +297,8 @@ impl Follow {
     /// Waits before the next connection, or gives up.
     async fn lost(&mut self, cause: Option<Error>) -> Result<Option<Event>, Error> {
         self.connection = None;
-        if self.stuck_since.elapsed() >= self.patience {
+        let since = *self.stuck_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.patience {
             return Err(Error::GaveUp {
                 patience: self.patience,
                 last: self.last,
@@ -322,7 +320,7 @@ impl Follow {
                 pause,
             });
         }
-        let left = self.patience.saturating_sub(self.stuck_since.elapsed());
+        let left = self.patience.saturating_sub(since.elapsed());
         sleep(pause.min(left)).await;
         Ok(None)
     }

@@ -228,6 +228,18 @@ async fn streams_without_progress_are_given_up() {
 }
 
 #[tokio::test]
+async fn a_reader_that_takes_its_time_is_no_reason_to_give_up() {
+    let first = Reply::stream(&format!("{QUICK}{}", events(1..=1)));
+    let server = Server::start([first, Reply::stream(&done(2))]).await;
+    let patience = Duration::from_millis(20);
+    let mut follow = server.client().follow(ID).give_up_after(patience);
+    assert_eq!(follow.next().await.unwrap().unwrap().seq, 1);
+    // What the reader does with the event.
+    tokio::time::sleep(patience * 2).await;
+    assert_eq!(positions(&all(follow).await.unwrap()), [2]);
+}
+
+#[tokio::test]
 async fn who_never_reached_the_server_hears_so_at_once() {
     let server = Server::start([Reply::problem("404 Not Found", "action_not_found", "")]).await;
     let error = all(server.client().follow(ID)).await.unwrap_err();
