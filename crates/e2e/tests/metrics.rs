@@ -13,7 +13,7 @@ use deed_e2e::client::{Answer, Client};
 use deed_e2e::database::{Database, private};
 use deed_e2e::server::{DRAIN, Server};
 use deed_e2e::stream::check_whole_log;
-use deed_e2e::wait::{SOON, until};
+use deed_e2e::wait::{SOON, until, within};
 use futures_util::future::join_all;
 use futures_util::stream::{StreamExt as _, iter};
 use serde_json::json;
@@ -393,4 +393,24 @@ async fn metrics_can_be_read_while_the_server_drains() {
     let status = server.process.ended(DRAIN).await;
     assert_eq!(status.code(), Some(0), "{}", server.process.output());
     assert!(metrics.get("/metrics").try_send().await.is_err());
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_does_not_keep_its_connection() {
+    let database = Database::fresh().await;
+    let server = measured(&database).await;
+    let base = server.metrics_base().await;
+    let address = base.strip_prefix("http://").unwrap();
+    for method in ["GET", "POST"] {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "{method} /metrics HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let read = connection.read_to_end(&mut answer);
+        // Cut is cut: cleanly or not.
+        let _ = within(SOON, "the end of the connection", read).await;
+        assert!(answer.starts_with(b"HTTP/1.1 "), "{method}");
+    }
 }

@@ -1,11 +1,14 @@
 //! The second listener: `/metrics` and nothing else, away from the interface.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServerHandle;
 use actix_web::http::{KeepAlive, Method, StatusCode, header};
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Bytes, Data, Payload};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -100,7 +103,45 @@ impl Running {
     }
 }
 
+/// Answers, and holds the request's body until that is sent: actix reads one that nobody holds up to its end, however
+/// long that takes, and a few of those would keep everybody else out. One that is still held is cut.
 async fn answer(
+    request: HttpRequest,
+    body: Payload,
+    exporter: Data<Shared>,
+    runtime: Data<Handle>,
+) -> HttpResponse {
+    let response = respond(request, exporter, runtime).await;
+    response.map_body(|_, answer| {
+        BoxBody::new(Held {
+            answer,
+            _request: body,
+        })
+    })
+}
+
+/// An answer's body with its request's, which nobody reads.
+struct Held {
+    answer: BoxBody,
+    _request: Payload,
+}
+
+impl MessageBody for Held {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().answer).poll_next(context)
+    }
+}
+
+async fn respond(
     request: HttpRequest,
     exporter: Data<Shared>,
     runtime: Data<Handle>,
