@@ -6,7 +6,7 @@
     reason = "a test may panic"
 )]
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use deed_e2e::client::Client;
@@ -27,6 +27,7 @@ const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// The exit codes that are documented.
 mod exit {
+    pub(super) const FAILED: i32 = 1;
     pub(super) const USAGE: i32 = 2;
     pub(super) const NOT_FOUND: i32 = 4;
     pub(super) const CONFLICT: i32 = 5;
@@ -421,6 +422,61 @@ async fn a_server_that_is_not_there_is_told_soon() {
     let output = deed(DEED).args(["actions", "list"]).output().await.unwrap();
     let said = failed(&output, exit::CONFIGURATION);
     assert!(said.contains("DEED_API_KEY_FILE"), "{said}");
+}
+
+/// What comes of a command whose output goes to a device that is full. (`Command::output` would read it instead.)
+async fn into_the_full(mut command: Command) -> Output {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    command.stdout(full.unwrap()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    within(SOON, "the command", child.wait_with_output())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_could_not_be_printed_is_a_fault() {
+    let fixture = Fixture::start().await;
+    let echo = ["run", "echo", "-i", r#"{"text":"a b"}"#];
+    for more in [&[][..], &["-f"], &["-f", "--format=json"], &["--detach"]] {
+        let command = fixture.command(&[&echo[..], more].concat());
+        let said = failed(&into_the_full(command).await, exit::FAILED);
+        assert!(said.contains("Standard output"), "{more:?}: {said}");
+    }
+    for arguments in [&["--help"][..], &["openapi"], &["config", "show"]] {
+        let mut command = deed(DEED);
+        command.args(arguments);
+        let said = failed(&into_the_full(command).await, exit::FAILED);
+        assert!(said.contains("Standard output"), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_is_no_fault() {
+    let fixture = Fixture::start().await;
+    let run = ["run", "echo", "-f", "-i", r#"{"text":"a b","delay_ms":50}"#];
+    for arguments in [&run[..], &["list"]] {
+        let mut command = fixture.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let status = within(SOON, "the command", child.wait()).await.unwrap();
+        assert_eq!(status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_followed_is_not_to_be_followed_on() {
+    let fixture = Fixture::start().await;
+    let id = fixture
+        .prints(&["run", "echo", "-i", r#"{"text":"a"}"#, "--detach"])
+        .await;
+    fixture.prints(&["tail", id.trim()]).await;
+    let beyond = ["tail", id.trim(), "--from", "100"];
+    let said = fixture.fails(exit::REFUSED, &beyond).await;
+    assert!(
+        said.contains("last sequence") && !said.contains("--from 100"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -113,7 +113,8 @@ pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
     };
     let result = variables
         .map_err(anyhow::Error::from)
-        .and_then(|()| run_to_end(cli.command, &matches, handlers));
+        .and_then(|()| run_to_end(cli.command, &matches, handlers))
+        .and_then(|()| Ok(terminal::check()?));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -125,13 +126,20 @@ pub(crate) fn run(handlers: Vec<Arc<dyn ActionHandler>>) -> ExitCode {
 
 /// Prints what clap has to say: help and version, or what is wrong with the arguments.
 fn refuse(error: &clap::Error) -> ExitCode {
-    // A reader that is gone is no fault.
-    let _ = error.print();
+    if let Err(unsaid) = error.print() {
+        terminal::remember(&unsaid);
+    }
     if let Some(variable) = blamed_variable(error, &command()) {
         terminal::note(format!("\nThe value comes from the variable {variable}."));
     }
-    let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
-    ExitCode::from(code)
+    match (u8::try_from(error.exit_code()), terminal::check()) {
+        (Ok(0), Err(fault)) => {
+            terminal::note(format!("deed: {fault}"));
+            fault.exit.into()
+        }
+        (Ok(code), _) => ExitCode::from(code),
+        (Err(_), _) => Exit::Usage.into(),
+    }
 }
 
 /// The variable that holds the value which clap refuses: it names the flag alone.

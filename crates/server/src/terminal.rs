@@ -1,10 +1,53 @@
 //! What the commands say to the person at the terminal.
 
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
-/// Says a line on standard output: results, which may be piped on. A reader that is gone is no fault.
+use crate::fault::{Exit, Fault};
+
+/// Why something that was said did not arrive; set once, and told when the command is done.
+static UNSAID: OnceLock<io::Error> = OnceLock::new();
+
+/// Says a line on standard output: results, which may be piped on. A reader that is gone is no fault; what else keeps
+/// the line from arriving is told by [`check`].
 pub(crate) fn say(line: impl AsRef<str>) {
-    let _ = writeln!(io::stdout().lock(), "{}", line.as_ref());
+    // `check` tells it.
+    let _ = try_say(line.as_ref());
+}
+
+/// The same for who has more to say, and can stop.
+///
+/// # Errors
+/// When the line does not arrive, because its reader is gone or for another reason.
+pub(crate) fn try_say(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let outcome = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    outcome.inspect_err(remember)
+}
+
+/// Keeps the first reason that is a fault.
+pub(crate) fn remember(error: &io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        let copy = error.raw_os_error().map(io::Error::from_raw_os_error);
+        // The first one is told.
+        let _ = UNSAID.set(copy.unwrap_or_else(|| error.kind().into()));
+    }
+}
+
+/// Whether all arrived that was said on standard output, as far as somebody was there to read it.
+///
+/// # Errors
+/// A [`Fault`] with the reason: whoever reads the file must not take what is there for the whole, and a secret that is
+/// shown once may be lost.
+pub(crate) fn check() -> Result<(), Fault> {
+    match UNSAID.get() {
+        None => Ok(()),
+        Some(error) => Err(Fault::new(
+            Exit::Failed,
+            format!("Standard output can't be written to: {error}"),
+            "What the command did is done, and what it had to say is lost: mend where its output goes",
+        )),
+    }
 }
 
 /// Says a line on standard error: what is being done, and what went wrong.

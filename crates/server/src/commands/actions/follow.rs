@@ -1,6 +1,6 @@
 //! Following an action: `deed actions tail`, and the second half of `deed actions run`.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::fault::{Exit, Fault};
 use crate::output::{Format, OutputArguments, printable};
 use crate::remote::ServerArguments;
 use crate::settings::duration;
-use crate::terminal::note;
+use crate::terminal::{note, say, try_say};
 
 /// How long to try to resume: a server may take its time to come back.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -90,7 +90,7 @@ pub(super) enum Ending {
     Cancelled,
     /// The log was over and read.
     NothingMore,
-    /// Whoever reads what is printed has gone.
+    /// What is printed does not arrive any more: whoever reads it has gone, most likely.
     NobodyReads,
     /// It was not waited for any longer; the position to go on from.
     TimeUp(u32),
@@ -155,6 +155,7 @@ pub(super) async fn to_the_end(
         }
     });
     let id = events.action_id();
+    let first = events.last();
     let time_up = sleep_until(Instant::now() + wait.unwrap_or(FOR_EVER).min(FOR_EVER));
     tokio::pin!(time_up);
     let interrupted = tokio::signal::ctrl_c();
@@ -172,7 +173,7 @@ pub(super) async fn to_the_end(
         let Some(event) = event else {
             return Ok(Ending::NothingMore);
         };
-        let event = event.map_err(|error| stopped(server, &error, id, from))?;
+        let event = event.map_err(|error| stopped(server, &error, id, first, events.last()))?;
         let kind = event.kind().map_err(|error| server.fault(&error))?;
         if print(shown, &event, &kind).is_err() {
             return Ok(Ending::NobodyReads);
@@ -187,13 +188,13 @@ pub(super) async fn to_the_end(
     }
 }
 
-/// What ended it, and how to go on where something has come already.
-fn stopped(server: &ServerArguments, error: &Error, id: Uuid, from: u32) -> Fault {
+/// What ended it after the event `last`, and how to go on where anything has come after `first`.
+fn stopped(server: &ServerArguments, error: &Error, id: Uuid, first: u32, last: u32) -> Fault {
     let fault = server.fault(error);
-    if from == 1 {
+    if last == first {
         return fault;
     }
-    let mend = format!("{}. {}", fault.mend(), go_on(id, from));
+    let mend = format!("{}. {}", fault.mend(), go_on(id, last.saturating_add(1)));
     Fault::new(fault.exit, fault.cause(), mend.trim_start_matches(". "))
 }
 
@@ -215,9 +216,9 @@ fn print(shown: Show, event: &Event, kind: &EventKind) -> io::Result<()> {
                 event: name,
                 data,
             };
-            line_out(&serde_json::to_string(&line)?)?;
+            try_say(&serde_json::to_string(&line)?)?;
         }
-        (Show::Chunks, EventKind::Message(chunk)) => line_out(&for_reader(&show::chunk(chunk)))?,
+        (Show::Chunks, EventKind::Message(chunk)) => try_say(&for_reader(&show::chunk(chunk)))?,
         (
             Show::Chunks,
             EventKind::Progress {
@@ -241,8 +242,7 @@ fn print(shown: Show, event: &Event, kind: &EventKind) -> io::Result<()> {
 
 /// Prints text that somebody else wrote.
 pub(super) fn say_text(text: &str) {
-    // A reader that is gone is no fault.
-    let _ = line_out(&for_reader(text));
+    say(for_reader(text));
 }
 
 /// Text that somebody else wrote: as it is for a program; for a terminal with nothing that could steer it.
@@ -252,12 +252,6 @@ fn for_reader(text: &str) -> String {
     }
     let lines: Vec<String> = text.split('\n').map(printable).collect();
     lines.join("\n")
-}
-
-fn line_out(line: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
 }
 
 #[cfg(test)]
