@@ -10,7 +10,8 @@ use crate::fault::{Exit, Fault};
 const PREFIX: &str = "DEED_";
 /// What the names of the tests' own settings begin with.
 const TESTS: &str = "DEED_TEST_";
-/// How alike two names must be for one to be suggested for the other, from 0 to 1 (Jaro-Winkler).
+/// How alike two names must be for one to be suggested for the other, from 0 to 1 (Jaro-Winkler), without the prefix
+/// that would make all of them alike.
 const ALIKE: f64 = 0.8;
 
 /// Refuses a variable that begins with `DEED_` and belongs to no argument of `definition`: what was meant would not
@@ -87,10 +88,15 @@ pub(crate) fn is_set(name: &str) -> bool {
     variables().any(|(set, _)| set == name)
 }
 
+/// What tells a name from others.
+fn own(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
+}
+
 fn unknown(name: &str, known: &[String]) -> Fault {
     let nearest = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .map(|known| (strsim::jaro_winkler(own(name), own(known)), known))
         .filter(|(alike, _)| *alike >= ALIKE)
         .max_by(|(one, _), (other, _)| one.total_cmp(other));
     let mend = match nearest {
@@ -130,6 +136,7 @@ mod tests {
             ("DEED_POOLSIZE", "DEED_POOL_SIZE"),
             ("DEED_ROOT_KEYFILE", "DEED_ROOT_KEY_FILE"),
             ("DEED_CORS_ORIGIN", "DEED_CORS_ORIGINS"),
+            ("DEED_DATABASE_URL", "DATABASE_URL"),
         ] {
             let mend = mend(name);
             assert!(mend.contains(&format!("mean {meant}?")), "{name}: {mend}");
@@ -141,6 +148,11 @@ mod tests {
         let known = ["DATABASE_URL".to_owned(), "RUST_LOG".to_owned()];
         let mend = unknown("DEED_XYZZY", &known).mend().to_owned();
         assert!(mend.contains("deed config show"), "{mend}");
+        // The prefix alone makes no two names alike.
+        for name in ["DEED_PORT", "DEED_HOST", "DEED_XYZZY"] {
+            let mend = self::mend(name);
+            assert!(mend.contains("deed config show"), "{name}: {mend}");
+        }
     }
 
     #[test]

@@ -21,6 +21,10 @@ const RETRY: Retry = Retry {
     deadline: Duration::from_secs(5),
 };
 
+/// The error code of a path that no operation has.
+const NO_ROUTE: &str = "not_found";
+const CHECK_URL: &str = "Check --url (DEED_URL), and what stands between here and the server";
+
 /// Which server, and who calls.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
@@ -100,21 +104,50 @@ impl ServerArguments {
             );
         }
         if let Some(refusal) = error.refusal() {
-            return refused(refusal);
+            return self.refused(refusal);
         }
         match error {
-            Error::Protocol { .. } => Fault::new(
-                Exit::ServerRefused,
-                format!(
-                    "What answers at {} does not speak as a Deed server does: {}",
-                    printable(&self.url),
-                    printable(&error.to_string())
-                ),
-                "Check --url (DEED_URL), and what stands between here and the server",
-            ),
+            Error::Protocol { .. } => self.no_deed(&error.to_string()),
             Error::Invalid(what) => Fault::new(Exit::Usage, sentence(&printable(what)), ""),
             other => Fault::new(Exit::Failed, sentence(&printable(&causes(other))), ""),
         }
+    }
+}
+
+impl ServerArguments {
+    /// Somebody answers who is no Deed server.
+    fn no_deed(&self, what: &str) -> Fault {
+        Fault::new(
+            Exit::ServerRefused,
+            format!(
+                "What answers at {} does not speak as a Deed server does: {}",
+                printable(&self.url),
+                printable(what)
+            ),
+            CHECK_URL,
+        )
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Fault {
+        let Some(problem) = &refusal.problem else {
+            return self.no_deed(&format!("it refused with {refusal}"));
+        };
+        let code = problem.error.as_str();
+        let exit = match refusal.status {
+            // No such path is no such operation: nothing was looked for.
+            404 if code == NO_ROUTE => Exit::ServerRefused,
+            404 | 410 => Exit::NotFound,
+            409 => Exit::Conflict,
+            _ => Exit::ServerRefused,
+        };
+        let mut mend = mend(code).to_owned();
+        if let Some(id) = &refusal.request_id {
+            if !mend.is_empty() {
+                mend.push_str(". ");
+            }
+            mend.push_str(&format!("The request was {}", printable(id)));
+        }
+        Fault::new(exit, said(problem), mend)
     }
 }
 
@@ -137,26 +170,6 @@ fn sentence(text: &str) -> String {
         Some(first) => first.to_uppercase().chain(characters).collect(),
         None => String::new(),
     }
-}
-
-fn refused(refusal: &Refusal) -> Fault {
-    let exit = match refusal.status {
-        404 | 410 => Exit::NotFound,
-        409 => Exit::Conflict,
-        _ => Exit::ServerRefused,
-    };
-    let cause = match &refusal.problem {
-        Some(problem) => said(problem),
-        None => format!("The server refused: {refusal}"),
-    };
-    let mut mend = mend(refusal.code().unwrap_or_default()).to_owned();
-    if let Some(id) = &refusal.request_id {
-        if !mend.is_empty() {
-            mend.push_str(". ");
-        }
-        mend.push_str(&format!("The request was {}", printable(id)));
-    }
-    Fault::new(exit, cause, mend)
 }
 
 /// The problem's message, with a line for each thing that is wrong.
@@ -183,6 +196,7 @@ fn mend(code: &str) -> &'static str {
     match code {
         "invalid_api_key" => "Set DEED_API_KEY or DEED_API_KEY_FILE to the secret of a valid key",
         "insufficient_scope" => "Use a key with that scope; `deed keys create` issues one",
+        NO_ROUTE => CHECK_URL,
         "user_required" => "Name the user to act for with --as-user",
         "act_as_not_allowed" => "Use a key of that user, or one with the scope users:act_as",
         "unknown_action_type" => "GET /action-types lists those that there are",
@@ -276,6 +290,7 @@ mod tests {
             (401, "invalid_api_key", Exit::ServerRefused),
             (403, "insufficient_scope", Exit::ServerRefused),
             (404, "action_not_found", Exit::NotFound),
+            (404, "not_found", Exit::ServerRefused),
             (409, "action_not_retryable", Exit::Conflict),
             (503, "unavailable", Exit::ServerRefused),
         ] {
@@ -284,6 +299,20 @@ mod tests {
                 exit
             );
         }
+    }
+
+    #[test]
+    fn a_refusal_that_is_no_problem_is_no_deed_server_s() {
+        let refusal = Refusal {
+            status: 404,
+            problem: None,
+            request_id: None,
+            retry_after: None,
+        };
+        let fault = parse(&[]).fault(&Error::Refused(Box::new(refusal)));
+        assert_eq!(fault.exit, Exit::ServerRefused);
+        assert!(fault.cause().contains("Not Found (404)"), "{fault}");
+        assert!(fault.mend().contains("--url"), "{fault}");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Settings: flag, variable, default and help of each from one definition.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,6 +16,9 @@ use crate::fault::{Exit, Fault};
 
 /// Where the server listens unless it is told otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+
+/// How many bytes a file with a secret may have.
+const SECRET_MAX: usize = 64 * 1024;
 
 /// How the server behaves. Everything has a default but the database.
 #[derive(Debug, Clone, Args)]
@@ -167,8 +172,11 @@ impl Secret {
     /// # Errors
     /// When it can't be read, or is no text.
     pub(crate) fn from_file(file: &Path, setting: &str) -> Result<Self, Fault> {
-        let read = std::fs::read(file).map_err(|error| error.to_string());
-        let text = read.map(Zeroizing::new).and_then(|bytes| {
+        let read = read_at_most(file, SECRET_MAX).map_err(|error| error.to_string());
+        let text = read.and_then(|bytes| {
+            if bytes.len() > SECRET_MAX {
+                return Err(format!("it is larger than {SECRET_MAX} bytes"));
+            }
             let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned())?;
             Ok(Self::from(text.trim_end_matches(['\n', '\r'])))
         });
@@ -232,6 +240,14 @@ impl Settings {
         Ok(Some(key))
     }
 
+    /// The origins that browsers may call from; a variable that is set to nothing names none.
+    pub(crate) fn origins(&self) -> &[String] {
+        match self.cors_origins.as_slice() {
+            [nothing] if nothing.is_empty() => &[],
+            origins => origins,
+        }
+    }
+
     /// Checks what one setting alone can't know.
     ///
     /// # Errors
@@ -251,7 +267,7 @@ impl Settings {
                 "Give the metrics a port of their own, or switch them off with DEED_METRICS_LISTEN=off",
             ));
         }
-        for origin in &self.cors_origins {
+        for origin in self.origins() {
             if !is_origin(origin) {
                 return Err(Fault::new(
                     Exit::Configuration,
@@ -262,6 +278,14 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// What stands in `file`, or a little more than `limit` bytes of it: a device has no end.
+fn read_at_most(file: &Path, limit: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let limit = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// `scheme://host[:port]` and nothing behind it: what browsers send as `Origin`.
@@ -349,7 +373,10 @@ mod tests {
         let settings =
             parse(&["--cors-origins", "https://a.example,http://localhost:5173"]).unwrap();
         settings.check().unwrap();
-        assert_eq!(settings.cors_origins.len(), 2);
+        assert_eq!(settings.origins().len(), 2);
+        let nothing = parse(&["--cors-origins", ""]).unwrap();
+        nothing.check().unwrap();
+        assert!(nothing.origins().is_empty());
     }
 
     #[test]
@@ -406,6 +433,20 @@ mod tests {
                 .to_string()
                 .contains("root.key")
         );
+    }
+
+    #[test]
+    fn a_secret_s_file_has_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::fs::write(&file, "k".repeat(SECRET_MAX)).unwrap();
+        assert!(Secret::from_file(&file, "X").is_ok());
+        std::fs::write(&file, "k".repeat(SECRET_MAX + 1)).unwrap();
+        for endless in [file.as_path(), Path::new("/dev/zero")] {
+            let fault = Secret::from_file(endless, "X").unwrap_err();
+            assert_eq!(fault.exit, Exit::SecretFile);
+            assert!(fault.cause().contains("larger"), "{fault}");
+        }
     }
 
     #[test]

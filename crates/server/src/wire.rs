@@ -340,7 +340,7 @@ fn http_settings(settings: &Settings) -> HttpSettings {
         wait: settings.wait,
         max_wait: settings.max_wait,
         stream_max_age: settings.stream_max_age,
-        cors_origins: settings.cors_origins.clone(),
+        cors_origins: settings.origins().to_vec(),
         docs: settings.docs,
         ..HttpSettings::default()
     };

@@ -1,11 +1,15 @@
 //! The input of an action: JSON on the command line, in a file, or on standard input.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::Read;
 
 use serde_json::value::RawValue;
 
 use crate::fault::{Exit, Fault};
 use crate::output::printable;
+
+/// How many bytes are read at the most; how many may be sent is for the server to say.
+const READ_MAX: u64 = 16 * 1024 * 1024;
 
 /// Reads `argument`: `@file`, `-` for standard input, or the JSON itself.
 ///
@@ -13,13 +17,11 @@ use crate::output::printable;
 /// When it can't be read, or is no JSON: with the line and the column.
 pub(super) fn read(argument: &str) -> Result<Box<RawValue>, Fault> {
     let (text, source) = if argument == "-" {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.map_err(|error| unreadable("standard input", &error))?;
-        (text, "standard input".to_owned())
+        let source = "standard input";
+        (whole(std::io::stdin(), source)?, source.to_owned())
     } else if let Some(file) = argument.strip_prefix('@') {
-        let text = std::fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
-        (text, file.to_owned())
+        let opened = File::open(file).map_err(|error| unreadable(file, &error.to_string()))?;
+        (whole(opened, file)?, file.to_owned())
     } else {
         (argument.to_owned(), "--input".to_owned())
     };
@@ -39,19 +41,30 @@ pub(super) fn read(argument: &str) -> Result<Box<RawValue>, Fault> {
     })
 }
 
+/// All that there is to read.
+fn whole(from: impl Read, source: &str) -> Result<String, Fault> {
+    let mut text = String::new();
+    let read = from.take(READ_MAX + 1).read_to_string(&mut text);
+    match read.map(u64::try_from) {
+        Ok(Ok(..=READ_MAX)) => Ok(text),
+        Ok(_) => Err(unreadable(source, "it is larger than any server takes")),
+        Err(error) => Err(unreadable(source, &error.to_string())),
+    }
+}
+
 /// One JSON value, as the text that it is.
 fn parse(text: &str) -> serde_json::Result<Box<RawValue>> {
     serde_json::from_str(text.trim_start_matches('\u{feff}'))
 }
 
-fn unreadable(source: &str, error: &std::io::Error) -> Fault {
+fn unreadable(source: &str, reason: &str) -> Fault {
     Fault::new(
         Exit::Usage,
         format!(
-            "The input can't be read from {}: {error}",
+            "The input can't be read from {}: {reason}",
             printable(source)
         ),
-        "Mend the path after --input @, or give the JSON itself",
+        "Name a readable file of JSON after --input @, or give the JSON itself",
     )
 }
 
@@ -91,5 +104,6 @@ mod tests {
             "@/nowhere/input.json",
             "can't be read from /nowhere/input.json",
         );
+        check("@/dev/zero", "larger than any server takes");
     }
 }
