@@ -18,7 +18,7 @@ pub enum Error {
     Connection {
         /// The operation, as the OpenAPI document names it.
         operation: &'static str,
-        /// Whether the connection was never made, so that nothing was sent.
+        /// Whether no connection was ever made for this call, so that nothing was sent: not by an earlier try either.
         is_unsent: bool,
         /// What the transport says.
         #[source]

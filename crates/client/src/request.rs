@@ -129,6 +129,8 @@ struct Repetition<'a> {
     repeat: Repeat,
     done: u32,
     began: Instant,
+    /// Whether any try may have arrived.
+    was_sent: bool,
 }
 
 impl<'a> Repetition<'a> {
@@ -138,13 +140,20 @@ impl<'a> Repetition<'a> {
             repeat: operation.repeat,
             done: 0,
             began: Instant::now(),
+            was_sent: false,
         }
     }
 
     /// Waits for the next try; gives `error` back where there is none.
-    async fn wait(&mut self, error: Error) -> Result<(), Error> {
+    async fn wait(&mut self, mut error: Error) -> Result<(), Error> {
         let retry = &self.client.shared.retry;
         let pause = retry.pause(self.repeat, &error, self.done, self.began.elapsed());
+        match &mut error {
+            // What the last try did not send, one before it may have.
+            Error::Connection { is_unsent, .. } if pause.is_none() => *is_unsent &= !self.was_sent,
+            Error::Connection { is_unsent, .. } => self.was_sent |= !*is_unsent,
+            _ => self.was_sent = true,
+        }
         match pause {
             Some(pause) => sleep(pause).await,
             None => return Err(error),

@@ -16,6 +16,8 @@ use deed_e2e::server::{Server, deed};
 use deed_e2e::wait::{SOON, within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use tokio::process::Command;
 
 const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
@@ -477,6 +479,29 @@ async fn what_was_never_followed_is_not_to_be_followed_on() {
         said.contains("last sequence") && !said.contains("--from 100"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn an_action_that_may_have_been_accepted_is_told_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        // It has arrived, and then the server is gone.
+        let _ = connection.read(&mut [0; 100]).await;
+    });
+    let run = command(&base, "deedk_x", &["run", "echo"]).output();
+    let said = failed(
+        &within(SOON, "the answer", run).await.unwrap(),
+        exit::UNREACHABLE,
+    );
+    assert!(said.contains("may have been accepted"), "{said}");
+    let run = command(NOWHERE, "deedk_x", &["run", "echo"]).output();
+    let said = failed(
+        &within(SOON, "the answer", run).await.unwrap(),
+        exit::UNREACHABLE,
+    );
+    assert!(!said.contains("may have been accepted"), "{said}");
 }
 
 #[tokio::test]

@@ -115,6 +115,21 @@ impl ServerArguments {
 }
 
 impl ServerArguments {
+    /// The same, of a write. Where nobody knows whether it was done, `left` says so in one sentence without a full stop.
+    pub(crate) fn fault_of_write(&self, error: &Error, left: &str) -> Fault {
+        let fault = self.fault(error);
+        let is_unknown = match error {
+            Error::Connection { is_unsent, .. } => !is_unsent,
+            Error::Refused(refusal) => matches!(refusal.status, 502..=504),
+            other => other.is_unreachable(),
+        };
+        if !is_unknown {
+            return fault;
+        }
+        let mend = format!("{}. {}", fault.mend(), sentence(left));
+        Fault::new(fault.exit, fault.cause(), mend)
+    }
+
     /// Somebody answers who is no Deed server.
     fn no_deed(&self, what: &str) -> Fault {
         Fault::new(
@@ -324,5 +339,10 @@ mod tests {
         let fault = parse(&["--url", "http://deed.example.com"]).fault(&error);
         assert_eq!(fault.exit, Exit::ServerUnreachable);
         assert!(fault.cause().contains("http://deed.example.com"), "{fault}");
+        let unsure = parse(&[]).fault_of_write(&error, "it may be so");
+        assert!(unsure.mend().ends_with(". It may be so"), "{unsure}");
+        let refused = problem(409, "action_not_retryable", Vec::new());
+        let sure = parse(&[]).fault_of_write(&refused, "it may be so");
+        assert!(!sure.mend().contains("may be so"), "{sure}");
     }
 }

@@ -200,6 +200,23 @@ async fn a_server_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_try_may_have_sent_is_not_unsent() {
+    // It answers nothing, and then is gone.
+    let server = Server::start([Reply::nothing()]).await;
+    let error = server.client().create_action(&echo()).await.unwrap_err();
+    let Error::Connection { is_unsent, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!(!is_unsent);
+    // Nobody is there from the first.
+    let error = server.client().create_action(&echo()).await.unwrap_err();
+    let Error::Connection { is_unsent, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!(is_unsent);
+}
+
+#[tokio::test]
 async fn silence_is_a_timeout() {
     let server = Server::start([Reply::raw("HTTP/1.1 200 OK\r\n").left_open()]).await;
     let limit = Duration::from_millis(100);

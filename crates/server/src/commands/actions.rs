@@ -141,7 +141,8 @@ async fn retry(one: &One, key: Option<String>) -> anyhow::Result<()> {
         Some(key) => call.idempotency_key(key),
         None => call,
     };
-    let action = call.await.map_err(|error| one.fault(&error))?;
+    let call = call.await;
+    let action = call.map_err(|error| one.server.fault_of_write(&error, run::UNANSWERED))?;
     match one.output.format {
         Format::Json => one.output.print(&action, |_| String::new())?,
         Format::Text => {

@@ -151,7 +151,7 @@ pub(super) async fn to_the_end(
     let mut events = events.give_up_after(PATIENCE).on_reconnect(move |lost| {
         // Once for each place where it stopped, however often the server is looked for.
         if told.replace(lost.last) != Some(lost.last) {
-            note(format!("deed: {lost}"));
+            note(format!("deed: {}", printable(&lost.to_string())));
         }
     });
     let id = events.action_id();

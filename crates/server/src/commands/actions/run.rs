@@ -28,8 +28,8 @@ With --follow each chunk of output is one line: a string as itself, {\"text\": \
 --format json each event is one line of JSON. A lost connection is resumed, over a restart of the server too, and every \
 event is printed once. Ctrl-C leaves the action running and says how to follow it on.";
 
-/// What Ctrl-C leaves before the server has answered.
-const UNANSWERED: &str =
+/// What is left where the server has not answered.
+pub(super) const UNANSWERED: &str =
     "the action may have been accepted; `deed actions list` shows it if it was";
 
 #[derive(Debug, Args)]
@@ -140,7 +140,7 @@ async fn answered<T>(
 ) -> anyhow::Result<T> {
     unless_interrupted(UNANSWERED, async {
         let answer = answer.await;
-        answer.map_err(|error| arguments.server.fault(&error).into())
+        answer.map_err(|error| arguments.server.fault_of_write(&error, UNANSWERED).into())
     })
     .await
 }
