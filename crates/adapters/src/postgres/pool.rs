@@ -340,11 +340,17 @@ impl Checkout<'_> {
                 let error = DbError::from(error);
                 // Closed, about to be closed, or no longer the primary's: connect anew.
                 self.idle = !matches!(error, DbError::NoAnswer(_) | DbError::Unavailable(_));
-                error.of(access)
+                error
             }
-            Err(_) => DbError::NoAnswer("no answer in time".to_owned()).of(access),
+            Err(_) => DbError::NoAnswer("no answer in time".to_owned()),
         };
-        self.metrics.failed(failure.kind());
+        let is_unanswered = matches!(failure, DbError::NoAnswer(_));
+        let failure = failure.of(access);
+        // To its caller, a read without an answer is one more thing that is not to be had.
+        self.metrics.failed(match access {
+            Access::Read if is_unanswered => "no_answer",
+            Access::Read | Access::Write => failure.kind(),
+        });
         Err(failure)
     }
 }

@@ -116,6 +116,11 @@ async fn a_read_without_an_answer_is_given_up_and_its_connection_with_it() {
     )
     .await;
     assert!(matches!(slow, Err(DbError::Unavailable(_))), "{slow:?}");
+    let metrics = crate::metrics::exported(|registry| database.metrics().register(registry));
+    for told in ["{kind=\"no_answer\"} 1\n", "{kind=\"unavailable\"} 0\n"] {
+        let line = format!("database_errors_total{told}");
+        assert!(metrics.contains(&line), "{line}");
+    }
     assert!(
         started.elapsed() < Duration::from_millis(2_500),
         "{:?}",
