@@ -114,6 +114,10 @@ impl Access {
     /// hold what somebody pasted. The peer is who holds the connection; what a header says of it is not believed.
     fn tell(&mut self, answer: Option<(&str, u16)>, bytes: Option<u64>) {
         self.is_told = true;
+        if !log::log_enabled!(target: "deed::access", log::Level::Info) {
+            // The words are not put together for nobody.
+            return;
+        }
         let milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let method = self.method.as_str();
         let Seen { actor, subject } = self.witness.0.get();
