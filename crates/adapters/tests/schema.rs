@@ -189,9 +189,27 @@ async fn every_constraint_has_a_name_of_ours() {
 
 /// Takes the newest migration back.
 async fn down(database: &Database) -> Vec<String> {
-    migrate::down(database, 1, migrate::PATIENCE, &mut |_| ())
+    let newest = migrate::would_go_down(database, 1).await.unwrap();
+    migrate::down(database, &newest, migrate::PATIENCE, &mut |_| ())
         .await
         .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_named_is_taken_back() {
+    let test = TestDatabase::empty().await;
+    let database = test.database();
+    migrate::up(&database).await.unwrap();
+    let newest = migrate::would_go_down(&database, 1).await.unwrap();
+    assert_eq!(down(&database).await, newest);
+    // Somebody else, who was told the same.
+    let left = migrate::status(&database).await.unwrap();
+    let late = migrate::down(&database, &newest, migrate::PATIENCE, &mut |_| ()).await;
+    assert!(
+        matches!(late, Err(migrate::MigrateError::Overtaken(_))),
+        "{late:?}"
+    );
+    assert_eq!(migrate::status(&database).await.unwrap(), left);
 }
 
 #[tokio::test(flavor = "multi_thread")]

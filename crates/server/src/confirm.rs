@@ -1,8 +1,12 @@
 //! Asking before something goes for good.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::thread;
+
+use tokio::sync::oneshot;
 
 use crate::fault::{Exit, Fault};
+use crate::shutdown::unless_interrupted;
 
 /// Whether somebody has already said yes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +24,9 @@ impl From<bool> for Said {
 /// Asks the person at the terminal whether `what` is to be done, unless that was said already.
 ///
 /// # Errors
-/// A [`Fault`] when the answer is not yes, or nobody is there to give one: `line` is what to run instead.
-pub(crate) fn confirm(said: Said, what: &str, line: &str) -> Result<(), Fault> {
+/// A [`Fault`] when the answer is not yes, Ctrl-C comes instead of one, or nobody is there to give one: `line` is what to
+/// run then.
+pub(crate) async fn confirm(said: Said, what: &str, line: &str) -> anyhow::Result<()> {
     if said == Said::Yes {
         return Ok(());
     }
@@ -30,19 +35,30 @@ pub(crate) fn confirm(said: Said, what: &str, line: &str) -> Result<(), Fault> {
             Exit::Usage,
             format!("{what}, and nobody is here to confirm it"),
             format!("Run `{line}`"),
-        ));
+        )
+        .into());
     }
-    let mut stderr = io::stderr().lock();
-    // A terminal that is gone gives no answer, which is no yes.
-    let _ = write!(stderr, "{what}. Go on? [y/N] ");
-    let _ = stderr.flush();
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    if is_yes(&answer) {
+    let question = format!("{what}. Go on? [y/N] ");
+    // The read can't be given up, and would keep the runtime from ending; a thread of its own ends with the process.
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || sender.send(ask(&question)));
+    let is_agreed = unless_interrupted("nothing was done", async { Ok(receiver.await?) }).await?;
+    if is_agreed {
         Ok(())
     } else {
-        Err(Fault::new(Exit::Failed, "Nothing was done", ""))
+        Err(Fault::new(Exit::Failed, "Nothing was done", "").into())
     }
+}
+
+fn ask(question: &str) -> bool {
+    let mut stderr = io::stderr().lock();
+    // A terminal that is gone gives no answer, which is no yes.
+    let _ = write!(stderr, "{question}");
+    let _ = stderr.flush();
+    drop(stderr);
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    is_yes(&answer)
 }
 
 fn is_yes(answer: &str) -> bool {
@@ -59,8 +75,9 @@ mod tests {
         assert!(!is_yes("") && !is_yes("n\n") && !is_yes("yeah\n"));
     }
 
-    #[test]
-    fn who_has_said_yes_is_not_asked() {
-        assert_eq!(confirm(true.into(), "It goes", "deed x --yes"), Ok(()));
+    #[tokio::test]
+    async fn who_has_said_yes_is_not_asked() {
+        let said = confirm(true.into(), "It goes", "deed x --yes").await;
+        assert!(said.is_ok());
     }
 }

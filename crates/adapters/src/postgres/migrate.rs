@@ -77,6 +77,9 @@ pub enum MigrateError {
     /// The database's newest migration is not one of this binary, which has no way back from it.
     #[error("migration {0} is not one of this binary")]
     Unknown(String),
+    /// The newest migrations are not those that were to be taken back; these are.
+    #[error("the newest migrations are {}", list(.0))]
+    Overtaken(Vec<String>),
     /// The database could not be looked at.
     #[error(transparent)]
     Look(#[from] StoreError),
@@ -188,20 +191,26 @@ pub async fn up_within(
     Ok(done)
 }
 
-/// Takes back the newest `count` migrations that the database has, and answers their names, newest first.
+/// Takes back the migrations of these names, newest first, which are the newest that the database has, as
+/// [`would_go_down`] tells them. Where somebody else has been faster nothing is done: the next ones would go, which
+/// nobody has asked for.
 ///
 /// # Errors
-/// When PostgreSQL is away or refuses, others migrate or hold a table for longer than `patience`, or one of them is not
-/// one of this binary.
+/// When PostgreSQL is away or refuses, others migrate or hold a table for longer than `patience`, or the newest
+/// migrations are others by now.
 pub async fn down(
     database: &Database,
-    count: usize,
+    names: &[String],
     patience: Duration,
     watch: Watch<'_>,
 ) -> Result<Vec<String>, MigrateError> {
     let mut session = session(database, patience, watch).await?;
     let has = versions(&mut session).await?;
-    let last = last_applied(&has, count)?;
+    let last = last_applied(&has, names.len())?;
+    if !last.iter().map(|migration| migration.name).eq(names) {
+        let newest = last.into_iter().map(|migration| migration.name.to_owned());
+        return Err(MigrateError::Overtaken(newest.collect()));
+    }
     watch(Progress::Begun(last.len()));
     let mut done = Vec::new();
     for migration in last {
@@ -321,6 +330,14 @@ fn last_applied(
             Migration::of_version(version).ok_or_else(|| MigrateError::Unknown(version.clone()))
         })
         .collect()
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 /// A connection that alone may migrate; the lock ends with it.

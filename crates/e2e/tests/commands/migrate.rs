@@ -5,7 +5,7 @@ use std::time::Duration;
 use deed_e2e::database::Database;
 use deed_e2e::process::Process;
 use deed_e2e::server::deed;
-use deed_e2e::wait::{SOON, until};
+use deed_e2e::wait::{SOON, until, within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
@@ -288,6 +288,101 @@ async fn two_at_once_migrate_once() {
     let count = |answer: &Value| answer["migrations"].as_array().unwrap().len();
     assert_eq!(count(&one).min(count(&other)), 0, "{one} {other}");
     assert_eq!(count(&one).max(count(&other)), names().await.len());
+}
+
+#[tokio::test]
+async fn two_that_take_the_same_back_take_it_back_once() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    prints(url, &["migrate", "up"]).await;
+    let holder = hold(&database).await;
+    let mut both = [0; 2].map(|_| {
+        let mut command = deed(DEED);
+        command.args(["migrate", "down", "--yes"]);
+        Process::start(command.env("DATABASE_URL", url))
+    });
+    for one in &both {
+        one.line(SOON, |_, line| {
+            line.contains("waiting for it").then_some(())
+        })
+        .await;
+    }
+    drop(holder);
+    let mut codes = Vec::new();
+    for one in &mut both {
+        codes.push(one.ended(SOON).await.code());
+    }
+    codes.sort();
+    let [one, other] = &both;
+    assert_eq!(
+        codes,
+        [Some(0), Some(5)],
+        "{}{}",
+        one.output(),
+        other.output()
+    );
+    let status = answers(url, &["migrate", "status"]).await;
+    let applied: Vec<bool> = status["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["applied"].as_bool().unwrap())
+        .collect();
+    assert_eq!(applied.iter().filter(|applied| !**applied).count(), 1);
+}
+
+/// Reads from a terminal until `what` was written to it.
+fn read_until(terminal: &mut std::fs::File, what: &str) -> String {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        let count = terminal.read(&mut part).unwrap();
+        text.extend_from_slice(&part[..count]);
+        let text = String::from_utf8_lossy(&text);
+        if text.contains(what) {
+            return text.into_owned();
+        }
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_at_the_question_is_a_no() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let database = Database::fresh().await;
+    let url = database.url();
+    prints(url, &["migrate", "up"]).await;
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let inside = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap())
+        .unwrap();
+    let mut child = deed(DEED)
+        .args(["migrate", "down"])
+        .env("DATABASE_URL", url)
+        .stdin(inside.try_clone().unwrap())
+        .stderr(inside)
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut terminal = std::fs::File::from(terminal);
+    let asked = tokio::task::spawn_blocking(move || {
+        let text = read_until(&mut terminal, "[y/N]");
+        (terminal, text)
+    });
+    let (_terminal, text) = within(SOON, "the question", asked).await.unwrap();
+    assert!(text.contains("Taking back"), "{text}");
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::INT)
+        .unwrap();
+    let status = within(SOON, "the end", child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(130));
+    prints(url, &["migrate", "validate"]).await;
 }
 
 /// Stops a migration by Ctrl-C where it waits for `table`, which somebody holds in that mode.

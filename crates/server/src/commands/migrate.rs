@@ -146,7 +146,7 @@ struct Known {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.what {
         What::Up(arguments) => unless_interrupted(LEFT, up(arguments)).await,
-        What::Down(arguments) => unless_interrupted(LEFT, down(arguments)).await,
+        What::Down(arguments) => down(arguments).await,
         What::Status(arguments) => status(arguments).await,
         What::Sql(arguments) => sql::run(arguments).await,
         What::Validate(arguments) => validate(arguments).await,
@@ -207,14 +207,16 @@ async fn down(arguments: Down) -> anyhow::Result<()> {
             arguments.yes.into(),
             &format!("Taking back {names} drops what it made, with the data in it"),
             &line,
-        )?;
-        let progress = Progress::new(0);
-        let wait = arguments.lock.lock_wait.into();
-        migrations = migrate::down(&database, migrations.len(), wait, &mut |step| {
-            show(&progress, step);
+        )
+        .await?;
+        migrations = unless_interrupted(LEFT, async {
+            let progress = Progress::new(0);
+            let wait = arguments.lock.lock_wait.into();
+            let mut watch = |step: Step<'_>| show(&progress, step);
+            let done = migrate::down(&database, &migrations, wait, &mut watch).await;
+            done.map_err(|error| told(error, "down"))
         })
-        .await
-        .map_err(|error| told(error, "down"))?;
+        .await?;
     }
     let done = Done {
         dry_run: arguments.dry_run,
@@ -351,6 +353,11 @@ pub(crate) fn told(error: MigrateError, way: &str) -> anyhow::Error {
                 migrate::newest()
             ),
             "Take it back with the binary that brought it",
+        ),
+        MigrateError::Overtaken(_) => Fault::new(
+            Exit::Conflict,
+            "Somebody else has migrated this database meanwhile, so nothing was taken back",
+            "Look at `deed migrate status`, and run it again if there is still something to take back",
         ),
         MigrateError::Connect(_)
         | MigrateError::Prepare(_)

@@ -28,6 +28,7 @@ pub(super) fn script(direction: Direction, migrations: &[&Migration]) -> String 
          -- psql \"$DATABASE_URL\" --no-psqlrc --set ON_ERROR_STOP=1 --file THIS_FILE\n\
          -- Each migration is a transaction: it changes everything that it says, or nothing. Should one fail, print the\n\
          -- script anew: what is done stays done.\n\n\
+         SET statement_timeout = 0;\n\
          SET lock_timeout = '{TABLE_LOCK_TIMEOUT}';\n\
          SELECT pg_advisory_lock({LOCK_KEY});\n\
          {BOOKKEEPING};\n",

@@ -71,7 +71,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.yes.into(),
         &what,
         &format!("deed users delete {} --yes", user.id),
-    )?;
+    )
+    .await?;
     if arguments.yes && arguments.output.format == Format::Text {
         note(format!("{what}."));
     }
