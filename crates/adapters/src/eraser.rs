@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deed_domain::error::StoreError;
+use deed_domain::id::UserId;
 use deed_domain::ports::Erasure;
 
 /// How often it looks for deleted users.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The pause between two steps: users who are not deleted go first.
 const BREATH: Duration = Duration::from_millis(10);
-/// How many users a look takes.
+/// How many users are asked for at a time.
 const BATCH: usize = 100;
 
 /// Looks every five seconds, for as long as it is polled.
@@ -24,20 +25,36 @@ pub async fn erase_deleted(erasure: Arc<dyn Erasure>) {
     }
 }
 
+/// Goes through all deleted users: one stays among them for minutes, and others must not wait for that.
 async fn look(erasure: &dyn Erasure) -> Result<(), StoreError> {
-    for user in erasure.pending(BATCH).await? {
-        let mut gone = 0_u64;
-        loop {
-            let step = erasure.erase(user).await?;
-            gone = gone.saturating_add(step.actions);
-            if step.is_over {
-                break;
+    let mut after = None;
+    loop {
+        let users = erasure.pending(after, BATCH).await?;
+        for user in &users {
+            // What is wrong with one user is no reason to keep what others have left behind.
+            if let Err(error) = erase(erasure, *user).await {
+                log::debug!(user_id:% = user, error:err = error; "the deleted user {user} was not erased to the end");
             }
-            tokio::time::sleep(BREATH).await;
         }
-        if gone > 0 {
-            log::info!(user_id:% = user, count = gone; "removed {gone} actions of the deleted user {user}");
+        match users.last() {
+            Some(last) if users.len() == BATCH => after = Some(*last),
+            _ => return Ok(()),
         }
+    }
+}
+
+async fn erase(erasure: &dyn Erasure, user: UserId) -> Result<(), StoreError> {
+    let mut gone = 0_u64;
+    loop {
+        let step = erasure.erase(user).await?;
+        gone = gone.saturating_add(step.actions);
+        if step.is_over {
+            break;
+        }
+        tokio::time::sleep(BREATH).await;
+    }
+    if gone > 0 {
+        log::info!(user_id:% = user, count = gone; "removed {gone} actions of the deleted user {user}");
     }
     Ok(())
 }
@@ -45,7 +62,6 @@ async fn look(erasure: &dyn Erasure) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deed_domain::id::UserId;
     use deed_domain::ports::{Erased, MockErasure};
     use std::sync::Mutex;
     use tokio::sync::mpsc;
@@ -61,7 +77,7 @@ mod tests {
         let mut erasure = MockErasure::new();
         erasure
             .expect_pending()
-            .returning(|_| Ok(vec![user(1), user(2)]));
+            .returning(|_, _| Ok(vec![user(1), user(2)]));
         let left = Mutex::new(vec![2_u64, 1]);
         erasure.expect_erase().returning(move |who| {
             sender.send(who).unwrap();
@@ -89,16 +105,47 @@ mod tests {
     async fn a_fault_is_no_end() {
         let (sender, mut heard) = mpsc::unbounded_channel();
         let mut erasure = MockErasure::new();
-        erasure.expect_pending().returning(move |_| {
+        erasure.expect_pending().returning(move |_, _| {
             sender.send(()).unwrap();
-            Err(StoreError::Unavailable(Arc::new(std::io::Error::other(
-                "away",
-            ))))
+            Err(away())
         });
         let eraser = tokio::spawn(erase_deleted(Arc::new(erasure)));
         heard.recv().await.unwrap();
         heard.recv().await.unwrap();
         assert!(!eraser.is_finished());
         eraser.abort();
+    }
+
+    fn away() -> StoreError {
+        StoreError::Unavailable(Arc::new(std::io::Error::other("away")))
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_those_who_were_deleted_before() {
+        let many = u128::try_from(BATCH).unwrap() + 7;
+        let mut erasure = MockErasure::new();
+        erasure.expect_pending().returning(move |after, limit| {
+            let from = after.map_or(0, |after: UserId| after.as_uuid().as_u128());
+            Ok((from + 1..=many).take(limit).map(user).collect())
+        });
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        erasure.expect_erase().returning(move |who| {
+            sender.send(who).unwrap();
+            // The first one can't be erased.
+            if who == user(1) {
+                return Err(away());
+            }
+            Ok(Erased {
+                actions: 0,
+                is_over: true,
+            })
+        });
+        look(&erasure).await.unwrap();
+        drop(erasure);
+        let mut erased = Vec::new();
+        while let Some(who) = heard.recv().await {
+            erased.push(who);
+        }
+        assert_eq!(erased, (1..=many).map(user).collect::<Vec<_>>());
     }
 }

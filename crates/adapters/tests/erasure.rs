@@ -163,19 +163,35 @@ async fn many_actions_hold_no_transaction_for_long() {
 }
 
 #[tokio::test]
+async fn deleted_users_are_told_in_pages() {
+    let fixture = Fixture::new().await;
+    let mut users = Vec::new();
+    for address in ["ada@example.com", "bea@example.com", "cleo@example.com"] {
+        users.push(fixture.user(address).await);
+    }
+    for user in users.iter().rev() {
+        fixture.delete(*user).await;
+    }
+    let page = async |after, limit| fixture.erasure.pending(after, limit).await.unwrap();
+    assert_eq!(page(None, 2).await, users[..2]);
+    assert_eq!(page(Some(users[1]), 2).await, users[2..]);
+    assert_eq!(page(Some(users[2]), 2).await, []);
+}
+
+#[tokio::test]
 async fn a_deleted_user_is_forgotten_when_nothing_can_come_any_more() {
     let fixture = Fixture::new().await;
     let client = fixture.test.client().await;
     let ada = fixture.user("ada@example.com").await;
     fixture.delete(ada).await;
     fixture.erase(ada).await;
-    assert_eq!(fixture.erasure.pending(10).await.unwrap(), [ada]);
+    assert_eq!(fixture.erasure.pending(None, 10).await.unwrap(), [ada]);
     let later = "UPDATE user_deletions SET deleted_at = deleted_at - interval '10 minutes'";
     client.batch_execute(later).await.unwrap();
     // One that came late is still removed first.
     give_actions(&client, ada, 1, 1).await;
     assert_eq!(fixture.erase(ada).await.0, 1);
-    assert_eq!(fixture.erasure.pending(10).await.unwrap(), []);
+    assert_eq!(fixture.erasure.pending(None, 10).await.unwrap(), []);
     assert_eq!(rows(&client).await, [0; 6]);
 }
 

@@ -42,7 +42,7 @@ pub async fn who_is_not_deleted_loses_nothing(store: &impl Store) {
         is_over: true,
     };
     assert_eq!(ports.erasure.erase(ada).await.unwrap(), nothing);
-    assert_eq!(ports.erasure.pending(10).await.unwrap(), []);
+    assert_eq!(ports.erasure.pending(None, 10).await.unwrap(), []);
     assert_eq!(ports.log(action).await.len(), 1);
 }
 
@@ -70,7 +70,7 @@ pub async fn what_a_deleted_user_left_behind_is_removed(store: &impl Store) {
     let log_of_bea = ports.log(of_bea).await;
 
     delete(&ports, ada).await;
-    assert_eq!(ports.erasure.pending(10).await.unwrap(), [ada]);
+    assert_eq!(ports.erasure.pending(None, 10).await.unwrap(), [ada]);
     assert_eq!(erase(&ports, ada).await, 5);
     for gone in [finished, running, queued, scheduled, keyed.id] {
         assert!(is_gone(&ports, gone).await);
@@ -141,7 +141,7 @@ pub async fn late_arrivals_are_removed_too(store: &impl Store) {
     delete(&ports, ada).await;
     assert_eq!(erase(&ports, ada).await, 0);
     let late = ports.submitted(ada).await;
-    assert_eq!(ports.erasure.pending(10).await.unwrap(), [ada]);
+    assert_eq!(ports.erasure.pending(None, 10).await.unwrap(), [ada]);
     assert_eq!(erase(&ports, ada).await, 1);
     assert!(is_gone(&ports, late).await);
 }

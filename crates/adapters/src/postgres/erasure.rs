@@ -78,10 +78,15 @@ impl Erasure for PgErasure {
         }))
     }
 
-    async fn pending(&self, limit: usize) -> Result<Vec<UserId>, StoreError> {
+    async fn pending(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<UserId>, StoreError> {
         let statement = Statement::new(
-            "SELECT user_id FROM user_deletions ORDER BY deleted_at, user_id LIMIT $1::int4",
+            "SELECT user_id FROM user_deletions WHERE user_id > $1::uuid ORDER BY user_id LIMIT $2::int4",
         )
+        .bind::<SqlUuid, _>(after.map_or(Uuid::nil(), UserId::as_uuid))
         .bind::<Int4, _>(i32::try_from(limit).unwrap_or(i32::MAX));
         let rows: Vec<UserRow> = self.database.rows(Access::Read, &statement).await?;
         Ok(rows

@@ -39,10 +39,11 @@ pub trait Erasure: Send + Sync {
     /// What belongs to a user, deleted or not.
     async fn belongings(&self, user: UserId) -> Result<Belongings, StoreError>;
 
-    /// At most `limit` deleted users who may have left something behind, the one that was deleted first at the head.
-    /// A user stays among them for some minutes: a request that was under way when it was deleted may still bring
-    /// something.
-    async fn pending(&self, limit: usize) -> Result<Vec<UserId>, StoreError>;
+    /// At most `limit` deleted users who may have left something behind, in the order of their ids, from the one behind
+    /// `after` on. A user stays among them for some minutes: a request that was under way when it was deleted may still
+    /// bring something.
+    async fn pending(&self, after: Option<UserId>, limit: usize)
+    -> Result<Vec<UserId>, StoreError>;
 
     /// Removes some of what a deleted user has left behind. Does nothing to a user that isn't deleted.
     async fn erase(&self, user: UserId) -> Result<Erased, StoreError>;
