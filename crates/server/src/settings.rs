@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -172,15 +172,8 @@ impl Secret {
     /// # Errors
     /// When it can't be read, or is no text.
     pub(crate) fn from_file(file: &Path, setting: &str) -> Result<Self, Fault> {
-        let read = read_at_most(file, SECRET_MAX).map_err(|error| error.to_string());
-        let text = read.and_then(|bytes| {
-            if bytes.len() > SECRET_MAX {
-                return Err(format!("it is larger than {SECRET_MAX} bytes"));
-            }
-            let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned())?;
-            Ok(Self::from(text.trim_end_matches(['\n', '\r'])))
-        });
-        text.map_err(|reason| {
+        let opened = File::open(file).map_err(|error| error.to_string());
+        opened.and_then(Self::read).map_err(|reason| {
             Fault::new(
                 Exit::SecretFile,
                 format!(
@@ -190,6 +183,31 @@ impl Secret {
                 "Mend the path, or let the user that runs deed read the file (and nobody else)",
             )
         })
+    }
+
+    /// What comes over standard input, without the line break at its end.
+    ///
+    /// # Errors
+    /// When it can't be read, is no text, or has no end.
+    pub(crate) fn from_stdin() -> Result<Self, Fault> {
+        let said = Self::read(std::io::stdin().lock());
+        said.map_err(|reason| {
+            Fault::new(
+                Exit::SecretFile,
+                format!("Standard input can't be read: {reason}"),
+                "Give it the secret alone",
+            )
+        })
+    }
+
+    /// At the most [`SECRET_MAX`] bytes, without the line break at their end; else why not.
+    fn read(source: impl Read) -> Result<Self, String> {
+        let bytes = read_at_most(source, SECRET_MAX).map_err(|error| error.to_string())?;
+        if bytes.len() > SECRET_MAX {
+            return Err(format!("it is larger than {SECRET_MAX} bytes"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned())?;
+        Ok(Self::from(text.trim_end_matches(['\n', '\r'])))
     }
 
     /// The text itself.
@@ -280,11 +298,11 @@ impl Settings {
     }
 }
 
-/// What stands in `file`, or a little more than `limit` bytes of it: a device has no end.
-fn read_at_most(file: &Path, limit: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
+/// What `source` holds, or a little more than `limit` bytes of it: a device has no end.
+fn read_at_most(source: impl Read, limit: usize) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let limit = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    source.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

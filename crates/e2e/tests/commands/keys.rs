@@ -164,4 +164,7 @@ async fn a_mistyped_secret_has_no_digest_and_is_not_repeated() {
     assert_eq!(code, Some(2));
     let said = fails(NOWHERE, 21, &["keys", "hash", "--file", "/nowhere"]).await;
     assert!(said.contains("/nowhere"), "{said}");
+    let (code, _, said) = hash(&[], &"k".repeat(1_000_000)).await;
+    assert_eq!(code, Some(21));
+    assert!(said.contains("larger"), "{said}");
 }

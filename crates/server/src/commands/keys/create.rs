@@ -1,7 +1,8 @@
 //! `deed keys create`.
 
-use anyhow::Context as _;
-use chrono::TimeDelta;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use clap::Args;
 use deed_delivery::api_key_body;
 use deed_domain::api_key::KeyName;
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use crate::commands::DatabaseArguments;
 use crate::commands::users::{find_user, identities};
+use crate::fault::{Exit, Fault};
 use crate::output::OutputArguments;
 use crate::terminal::note;
 
@@ -53,22 +55,35 @@ struct Issued<'s, K> {
     secret: &'s str,
 }
 
+/// A shorter one would be over before the key is there.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// When a key ends that is valid for `lifetime` from `now` on.
+fn expiry(now: DateTime<Utc>, lifetime: Duration) -> Result<DateTime<Utc>, Fault> {
+    let wrong = |cause: &str| {
+        let mend = "Say how long the key is valid, such as 12h or 30d, or leave it out";
+        Fault::new(Exit::Usage, cause, mend)
+    };
+    if lifetime < SHORTEST {
+        return Err(wrong("--expires-in is shorter than a second"));
+    }
+    let end = TimeDelta::from_std(lifetime)
+        .ok()
+        .and_then(|lifetime| now.checked_add_signed(lifetime))
+        // Beyond it the moment has no form in RFC 3339.
+        .filter(|end| end.year() <= 9999);
+    end.ok_or_else(|| wrong("--expires-in is too long"))
+}
+
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let identities = identities(&arguments.database).await?;
-    let lifetime = arguments
-        .expires_in
-        .map(|duration| TimeDelta::from_std(duration.into()))
-        .transpose()
-        .context("--expires-in")?;
     let now = identities.clock.now();
     let request = KeyRequest {
         name: arguments.name,
         scopes: ScopeSet::of(arguments.scopes)?,
-        expires_at: lifetime
-            .map(|lifetime| {
-                now.checked_add_signed(lifetime)
-                    .context("--expires-in is too long")
-            })
+        expires_at: arguments
+            .expires_in
+            .map(|lifetime| expiry(now, lifetime.into()))
             .transpose()?,
     };
     let owner = find_user(&identities, &arguments.user).await?.id;
@@ -87,4 +102,26 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         "Key {id} of user {owner}. This is the only time that its secret is shown.",
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_lies_in_the_future_and_can_be_written() {
+        let now = DateTime::UNIX_EPOCH;
+        let day = Duration::from_secs(86_400);
+        assert_eq!(expiry(now, day), Ok(now + TimeDelta::days(1)));
+        for wrong in [
+            Duration::ZERO,
+            Duration::from_millis(999),
+            day * 366 * 8100,
+            Duration::MAX,
+        ] {
+            let fault = expiry(now, wrong).unwrap_err();
+            assert_eq!(fault.exit, Exit::Usage, "{fault}");
+            assert!(fault.cause().contains("--expires-in"), "{fault}");
+        }
+    }
 }

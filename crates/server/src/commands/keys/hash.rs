@@ -1,13 +1,10 @@
 //! `deed keys hash`: what is kept of a secret.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use deed_domain::secret::{PlainSecret, SecretKind};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::fault::{Exit, Fault};
 use crate::output::OutputArguments;
@@ -36,11 +33,7 @@ struct Digest {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let secret = if arguments.file.as_os_str() == "-" {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("standard input can't be read")?;
-        Secret::from(text.trim_end_matches(['\n', '\r']))
+        Secret::from_stdin()?
     } else {
         Secret::from_file(&arguments.file, "--file")?
     };

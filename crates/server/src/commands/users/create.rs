@@ -1,9 +1,7 @@
 //! `deed users create`.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use deed_delivery::user_body;
 use deed_domain::caller::Attribution;
@@ -13,7 +11,6 @@ use deed_domain::password::{Password, PasswordPolicy};
 use deed_domain::ports::Ids;
 use deed_domain::service::Registration;
 use deed_domain::user::{DisplayName, ExternalId, User};
-use zeroize::Zeroizing;
 
 use super::identities;
 use crate::commands::DatabaseArguments;
@@ -119,11 +116,7 @@ pub(crate) async fn register(
 /// The password in `file`, or on standard input for `-`.
 fn password(file: &Path, policy: PasswordPolicy) -> anyhow::Result<Password> {
     let text = if file.as_os_str() == "-" {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("standard input can't be read")?;
-        Secret::from(text.trim_end_matches(['\n', '\r']))
+        Secret::from_stdin()?
     } else {
         Secret::from_file(file, "--password-file")?
     };
