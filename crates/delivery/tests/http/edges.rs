@@ -504,7 +504,7 @@ async fn a_preflight_needs_no_key() {
         .insert_header(("Access-Control-Request-Method", "POST"))
         .insert_header((
             "Access-Control-Request-Headers",
-            "x-api-key, idempotency-key",
+            "x-api-key, idempotency-key, traceparent",
         ));
     let answer = fakes.answer(request).await;
     assert_eq!(
