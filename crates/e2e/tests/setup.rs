@@ -244,6 +244,10 @@ async fn settings_that_make_no_sense() {
         .fails(23, &["DEED_MAX_WAIT"])
         .await;
     Setup::serve(NOWHERE)
+        .with("DEED_STREAM_MAX_AGE", "0s")
+        .fails(23, &["DEED_STREAM_MAX_AGE", "1s or more"])
+        .await;
+    Setup::serve(NOWHERE)
         .with("DEED_CORS_ORIGINS", "*")
         .fails(23, &["\"*\" is no origin"])
         .await;
