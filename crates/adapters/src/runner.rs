@@ -127,7 +127,8 @@ impl Runner {
     }
 
     /// Performs actions until `drain` is ready; then takes no more, lets those under way finish for `grace`, gives
-    /// the rest back to the queue, and returns.
+    /// the rest back to the queue, and returns. Without one of its helpers it could neither renew leases nor write
+    /// anything down: should one die, so does the runner, and its leases expire.
     pub async fn run(self, drain: impl Future<Output = ()> + Send, grace: Duration) {
         let mut helpers = JoinSet::new();
         helpers.spawn(flusher::run(Arc::clone(&self.shared)));
@@ -138,8 +139,18 @@ impl Runner {
         ));
         let mut attempts = JoinSet::new();
         let drain = drain.map(|()| Instant::now()).shared();
-        let began = self.take(&mut attempts, drain).await;
-        self.finish(attempts, began + grace).await;
+        let work = async {
+            let began = self.take(&mut attempts, drain).await;
+            self.finish(attempts, began + grace).await;
+        };
+        tokio::select! {
+            () = work => {}
+            Some(ended) = helpers.join_next() => {
+                if let Err(error) = ended && let Ok(panic) = error.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
         helpers.shutdown().await;
     }
 
@@ -253,5 +264,48 @@ impl Runner {
         {
             log::warn!(count = attempts.len(); "actions were not given back; their leases will expire");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SystemIds;
+    use deed_domain::ports::{MockLeases, MockWakeups};
+    use futures_util::stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_runner_that_loses_a_helper_ends() {
+        let mut wakeups = MockWakeups::new();
+        wakeups
+            .expect_watch_queue()
+            .returning(|| stream::pending().boxed());
+        // Who hears of cancelled actions dies at the second word.
+        wakeups.expect_watch_cancels().returning(|| {
+            let mut words = 0;
+            stream::repeat_with(move || {
+                words += 1;
+                assert!(words < 2, "on purpose");
+                ActionId::from_uuid(uuid::Uuid::nil())
+            })
+            .boxed()
+        });
+        let leases: Arc<MockLeases> = Arc::default();
+        let settings = RunnerSettings {
+            slots: 1,
+            worker: "test".to_owned(),
+        };
+        let work = Work::new(leases.clone(), Arc::new(SystemIds));
+        let runner = Runner::new(
+            leases,
+            work,
+            Arc::new(wakeups),
+            [],
+            settings,
+            &Metrics::default(),
+        );
+        let running = tokio::spawn(runner.run(future::pending(), Duration::from_secs(1)));
+        let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+        assert!(ended.unwrap().unwrap_err().is_panic());
     }
 }

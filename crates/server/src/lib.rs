@@ -40,6 +40,7 @@ mod serve;
 mod settings;
 mod shutdown;
 mod spans;
+mod supervision;
 mod terminal;
 mod wire;
 

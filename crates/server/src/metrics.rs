@@ -10,11 +10,13 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::{Mutex, watch};
 
 use crate::build_info::BuildInfo;
+use crate::supervision::TaskState;
 use process::Process;
 
 mod format;
@@ -84,8 +86,8 @@ fn register(
 /// What the server knows of itself.
 #[derive(Debug)]
 pub(crate) struct ServerState {
-    /// Background tasks by name; each is closed when its task has ended.
-    pub(crate) tasks: Vec<(&'static str, watch::Receiver<()>)>,
+    /// The background tasks.
+    pub(crate) tasks: Vec<TaskState>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -104,10 +106,19 @@ impl Collector for ServerState {
             None,
             MetricType::Gauge,
         )?;
-        for (name, alive) in &self.tasks {
-            let labels = [("task", *name)];
-            let is_up = alive.has_changed().is_ok();
-            ConstGauge::new(i64::from(is_up)).encode(tasks.encode_family(&labels)?)?;
+        for task in &self.tasks {
+            let labels = [("task", task.name())];
+            ConstGauge::new(i64::from(task.is_up())).encode(tasks.encode_family(&labels)?)?;
+        }
+        let mut restarts = encoder.encode_descriptor(
+            "background_task_restarts",
+            "How often a task that never ends by itself was started anew.",
+            None,
+            MetricType::Counter,
+        )?;
+        for task in &self.tasks {
+            let labels = [("task", task.name())];
+            ConstCounter::new(task.restarts()).encode(restarts.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -30,14 +30,15 @@ use deed_domain::service::{
     ReadActions, ReadUsers, RegisterUser, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::fault::{Exit, Fault};
 use crate::metrics::{Exporter, ServerState};
 use crate::preflight::{self, Need};
 use crate::settings::Settings;
 use crate::spans::Spans;
+use crate::supervision::{TaskState, Tasks, down};
 
 /// The name under which the key that signs cursors is kept.
 const SERVER_KEY: &str = "http";
@@ -127,47 +128,10 @@ impl Identities {
 pub(crate) struct Background {
     database: Database,
     authenticator: Arc<PgAuthenticator>,
-    /// The runner, and what tells it to take no more; none once it has drained.
-    runner: Option<(JoinHandle<()>, oneshot::Sender<()>)>,
+    /// Who keeps the runner going, and what tells it to take no more; none once it has drained.
+    runner: Option<(JoinHandle<()>, watch::Sender<bool>)>,
     tasks: Tasks,
     spans: Spans,
-}
-
-/// Tasks that never end by themselves, and whether they are still there.
-#[derive(Default)]
-struct Tasks {
-    set: JoinSet<()>,
-    /// Each is closed when its task has ended, be it by a panic.
-    alive: Vec<(&'static str, watch::Receiver<()>)>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let work = self.watched(name, work);
-        self.set.spawn(work);
-    }
-
-    fn watched<F>(
-        &mut self,
-        name: &'static str,
-        work: F,
-    ) -> impl Future<Output = ()> + Send + use<F>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let (guard, alive) = watch::channel(());
-        self.alive.push((name, alive));
-        async move {
-            let _guard = guard;
-            work.await;
-        }
-    }
-}
-
-/// The names of those that have ended.
-fn ended(alive: &[(&'static str, watch::Receiver<()>)]) -> Vec<&'static str> {
-    let ended = alive.iter().filter(|(_, task)| task.has_changed().is_err());
-    ended.map(|(name, _)| *name).collect()
 }
 
 /// How long the runner has to finish what it performs once it drains.
@@ -215,43 +179,57 @@ pub(crate) async fn wire(
     let submissions = Arc::new(PgSubmissions::new(database.clone(), hub.clone()));
 
     let spans = Spans::from_environment()?;
-    let runner = Runner::new(
-        leases.clone(),
-        Work::new(leases.clone(), Arc::clone(&ids)),
-        Arc::clone(&wakeups),
-        handlers,
-        RunnerSettings {
-            slots: usize::from(settings.runner_slots),
-            worker: format!("in-process:{}", std::process::id()),
-        },
-        database.metrics(),
-    )
-    .traced(spans.tracer());
+    let runner = {
+        let (leases, ids, wakeups) = (leases.clone(), Arc::clone(&ids), Arc::clone(&wakeups));
+        let (tracer, database) = (spans.tracer(), database.clone());
+        let slots = usize::from(settings.runner_slots);
+        move || {
+            Runner::new(
+                leases.clone(),
+                Work::new(leases.clone(), Arc::clone(&ids)),
+                Arc::clone(&wakeups),
+                handlers.clone(),
+                RunnerSettings {
+                    slots,
+                    worker: format!("in-process:{}", std::process::id()),
+                },
+                database.metrics(),
+            )
+            .traced(tracer.clone())
+        }
+    };
     types
-        .register_handlers(&runner.action_types())
+        .register_handlers(&runner().action_types())
         .await
         .context("the action types can't be registered")?;
 
-    let mut tasks = Tasks::default();
-    tasks.spawn("wake-ups", hub.clone().run());
-    tasks.spawn(
-        "partitions",
-        keep_partitions(database.clone(), Arc::clone(&clock)),
-    );
-    tasks.spawn(
-        "eraser",
-        erase_deleted(Arc::new(PgErasure::new(database.clone()))),
-    );
-    tasks.spawn("sweeper", sweep(leases));
+    let mut tasks = Tasks::new(Arc::clone(&ids));
+    let wakeup_hub = hub.clone();
+    tasks.keep("wake-ups", move || wakeup_hub.clone().run());
+    let (kept, kept_clock) = (database.clone(), Arc::clone(&clock));
+    tasks.keep("partitions", move || {
+        keep_partitions(kept.clone(), Arc::clone(&kept_clock))
+    });
+    let erasure = Arc::new(PgErasure::new(database.clone()));
+    tasks.keep("eraser", move || erase_deleted(erasure.clone()));
+    tasks.keep("sweeper", move || sweep(leases.clone()));
     let last_used = Arc::clone(&authenticator);
-    tasks.spawn("last-used", async move { last_used.keep_last_used().await });
-    let (drain_runner, drain) = oneshot::channel::<()>();
-    let runner = tokio::spawn(tasks.watched("runner", async move {
-        let drained = async {
-            let _ = drain.await;
-        };
-        runner.run(drained, FINISH).await;
-    }));
+    tasks.keep("last-used", move || {
+        let last_used = Arc::clone(&last_used);
+        async move { last_used.keep_last_used().await }
+    });
+    let (drain_runner, drain) = watch::channel(false);
+    let drained = drain.clone();
+    // What a runner that dies was performing is taken over when its leases expire.
+    let runner = tasks.keep_until("runner", drain, move || {
+        let (runner, mut drained) = (runner(), drained.clone());
+        async move {
+            let drained = async move {
+                let _ = drained.wait_for(|drained| *drained).await;
+            };
+            runner.run(drained, FINISH).await;
+        }
+    });
 
     let schemas = Arc::new(JsonSchemas::default());
     let services = Services {
@@ -286,7 +264,7 @@ pub(crate) async fn wire(
     };
     let http_metrics = HttpMetrics::default();
     let state = ServerState {
-        tasks: tasks.alive.clone(),
+        tasks: tasks.states(),
         draining: draining.clone(),
     };
     let sampler = Sampler::new(
@@ -299,7 +277,7 @@ pub(crate) async fn wire(
     let readiness = ReplicaReadiness {
         database: database.clone(),
         clock,
-        tasks: tasks.alive.clone(),
+        tasks: tasks.states(),
         draining: draining.clone(),
     };
     let parts = Parts {
@@ -358,15 +336,14 @@ impl Background {
         let Some((runner, drain)) = self.runner.take() else {
             return;
         };
-        // A runner that is gone already needs no word.
-        let _ = drain.send(());
+        drain.send_replace(true);
         if let Err(error) = runner.await {
             log::error!(error:err = error; "the runner did not end well");
         }
     }
 
     /// Ends everything else.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
         match tokio::time::timeout(LAST_USED, self.authenticator.flush_last_used()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -375,7 +352,7 @@ impl Background {
             Err(_) => log::warn!("when keys were last used was not written down in time"),
         }
         self.spans.flush().await;
-        self.tasks.set.shutdown().await;
+        self.tasks.stop().await;
         self.database.close();
     }
 }
@@ -384,7 +361,7 @@ impl Background {
 struct ReplicaReadiness {
     database: Database,
     clock: Arc<dyn Clock>,
-    tasks: Vec<(&'static str, watch::Receiver<()>)>,
+    tasks: Vec<TaskState>,
     draining: watch::Receiver<bool>,
 }
 
@@ -407,32 +384,17 @@ impl Readiness for ReplicaReadiness {
             Ok(_) => Some("the present or the coming month has no room"),
             Err(_) => Some("unknown"),
         };
-        let ended = if *self.draining.borrow() {
+        let down = if *self.draining.borrow() {
             Vec::new()
         } else {
-            ended(&self.tasks)
+            down(&self.tasks)
         };
-        let tasks = (!ended.is_empty()).then(|| format!("{} ended", ended.join(", ")));
+        let tasks = (!down.is_empty()).then(|| format!("{} died", down.join(", ")));
         vec![
             check("database", database),
             check("migrations", migrations),
             check("partitions", partitions),
             check("background tasks", tasks.as_deref()),
         ]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_task_that_has_ended_is_named() {
-        let mut tasks = Tasks::default();
-        tasks.spawn("lasting", std::future::pending());
-        assert_eq!(ended(&tasks.alive), Vec::<&str>::new());
-        tasks.spawn("panicking", async { panic!("on purpose") });
-        let _ = tasks.set.join_next().await;
-        assert_eq!(ended(&tasks.alive), ["panicking"]);
     }
 }

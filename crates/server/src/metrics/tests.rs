@@ -22,10 +22,9 @@ fn openmetrics() -> String {
     let http = HttpMetrics::default();
     http.pretend("/livez");
     database.metrics().pretend("echo");
-    let (_guard, alive) = watch::channel(());
     let (_draining, draining) = watch::channel(false);
     let state = ServerState {
-        tasks: vec![("sweeper", alive)],
+        tasks: vec![TaskState::new("sweeper")],
         draining,
     };
     let mut registry = Registry::default();
