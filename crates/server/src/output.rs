@@ -72,16 +72,26 @@ fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: &[usize; N]) -> St
     format!("{}\n", line.trim_end())
 }
 
-/// Text from elsewhere, with control characters as their escapes: a name must not move the cursor of whoever lists it.
+/// Text from elsewhere, with what is not to be seen as its escape: a name must neither move the cursor of whoever lists
+/// it nor turn the rest of the line around.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|char| {
-            let is_control = char.is_control();
-            let escaped = is_control.then(|| char.escape_default());
-            let plain = (!is_control).then_some(char);
-            escaped.into_iter().flatten().chain(plain)
-        })
-        .collect()
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() || steers(char) {
+            out.extend(char.escape_default());
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// Whether it has no shape of its own and changes the direction of what follows, or ends the line.
+fn steers(char: char) -> bool {
+    matches!(
+        char,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -103,5 +113,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(printable("a\u{202e}b\u{2066}é"), "a\\u{202e}b\\u{2066}é");
     }
 }
