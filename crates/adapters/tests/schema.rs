@@ -124,6 +124,7 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
         ("idempotency_keys_scope_length", "(octet_length(scope) = 32)".to_owned()),
         ("server_secrets_length", "(octet_length(secret) >= 32)".to_owned()),
         ("identity_generation_one_row", "is_only".to_owned()),
+        ("housekeeping_one_row", "is_only".to_owned()),
         ("action_types_name_length", length("name", 1, ActionTypeName::MAX)),
         ("action_types_performed_by_known", one_of("performed_by", PerformedBy::ALL.map(PerformedBy::as_str).to_vec())),
         ("action_types_max_attempts_range", between("max_attempts", 1, ActionType::MAX_ATTEMPTS_LIMIT.into())),

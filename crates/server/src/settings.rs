@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::fault::{Exit, Fault};
 
 /// Where the server listens unless it is told otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+
+/// Less would take an action away before its idempotency key, more would be partitions without number.
+const RETENTION: RangeInclusive<Duration> =
+    Duration::from_secs(24 * 3600)..=Duration::from_secs(3650 * 24 * 3600);
 
 /// How many bytes a file with a secret may have.
 const SECRET_MAX: usize = 64 * 1024;
@@ -96,6 +101,10 @@ pub struct Settings {
     /// How long one stream lasts at the most before its client has to resume it
     #[arg(long, env = "DEED_STREAM_MAX_AGE", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub stream_max_age: Duration,
+
+    /// How long actions are kept with their results and events, 1d to 3650d; months go as a whole, once their last day is older
+    #[arg(long, env = "DEED_RETENTION", default_value = "30d", value_parser = retention, value_name = "DURATION")]
+    pub retention: Duration,
 }
 
 /// Where metrics are served.
@@ -318,6 +327,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write it as 10s, 500ms or 10m".to_owned())
 }
 
+fn retention(text: &str) -> Result<Duration, String> {
+    let retention = humantime::parse_duration(text).map_err(|_| "write it as 30d".to_owned())?;
+    if !RETENTION.contains(&retention) {
+        return Err("must be from 1d to 3650d".to_owned());
+    }
+    Ok(retention)
+}
+
 fn switch(text: &str) -> Result<bool, String> {
     match text {
         "on" | "true" | "1" | "yes" => Ok(true),
@@ -357,6 +374,7 @@ mod tests {
             (settings.password_min, settings.stream_max_age.as_secs()),
             (8, 600)
         );
+        assert_eq!(settings.retention.as_secs(), 30 * 24 * 3600);
         assert!(settings.docs && !settings.open_registration && settings.cors_origins.is_empty());
         settings.check().unwrap();
     }
@@ -369,6 +387,9 @@ mod tests {
             ["--pool-size=0"],
             ["--wait=ten"],
             ["--docs=maybe"],
+            ["--retention=23h"],
+            ["--retention=3651d"],
+            ["--retention=30"],
             ["--listen=8080"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");

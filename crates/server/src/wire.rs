@@ -11,7 +11,9 @@ use deed_adapters::handlers::{Echo, Wait};
 use deed_adapters::ids::SystemIds;
 use deed_adapters::input_schemas::JsonSchemas;
 use deed_adapters::password_hasher::Argon2Hasher;
-use deed_adapters::postgres::housekeeping::{keep_partitions, make_partitions, missing_partitions};
+use deed_adapters::postgres::housekeeping::{
+    Housekeeper, Pace, make_partitions, missing_partitions,
+};
 use deed_adapters::postgres::{
     Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgErasure, PgEventLog,
     PgLeases, PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
@@ -206,9 +208,16 @@ pub(crate) async fn wire(
     let mut tasks = Tasks::new(Arc::clone(&ids));
     let wakeup_hub = hub.clone();
     tasks.keep("wake-ups", move || wakeup_hub.clone().run());
-    let (kept, kept_clock) = (database.clone(), Arc::clone(&clock));
-    tasks.keep("partitions", move || {
-        keep_partitions(kept.clone(), Arc::clone(&kept_clock))
+    let housekeeper = Arc::new(Housekeeper::new(
+        database.clone(),
+        Arc::clone(&clock),
+        ids.as_ref(),
+        settings.retention,
+        Pace::default(),
+    ));
+    tasks.keep("housekeeper", move || {
+        let housekeeper = Arc::clone(&housekeeper);
+        async move { housekeeper.run().await }
     });
     let erasure = Arc::new(PgErasure::new(database.clone()));
     tasks.keep("eraser", move || erase_deleted(erasure.clone()));

@@ -1,200 +1,135 @@
-//! Partitions made ahead: actions, results and events are kept by month.
+//! What has to be done in the database now and then: partitions made ahead, old idempotency keys and old partitions
+//! removed. One server at a time does it, for a term; when it falls silent another takes over.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use deed_domain::error::StoreError;
-use deed_domain::ports::Clock;
-use diesel::QueryableByName;
-use diesel::sql_types::Text;
+use deed_domain::ports::{Clock, Ids};
+use tokio::time::{Instant, sleep};
 
-use super::error::DbError;
-use super::pool::{Access, Database};
-use super::statement::Statement;
+use super::pool::Database;
+pub use idempotency_keys::prune_idempotency_keys;
+pub use partitions::{make_partitions, missing_partitions};
+pub use retention::drop_expired;
+pub use term::Term;
 
-/// The partitioned tables.
-const TABLES: [&str; 3] = ["actions", "action_results", "action_events"];
-/// How many months after the present one have their partitions.
-const AHEAD: u32 = 3;
-/// How often it is looked after them.
-const INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// How often a partition is tried whose table somebody holds.
-const TRIES: u32 = 10;
-/// How soon a failed attempt is repeated.
-const RETRY: Duration = Duration::from_secs(10);
+mod idempotency_keys;
+mod partitions;
+mod retention;
+mod term;
 
-/// Makes the partitions of the month of `now` and of the three that follow, where they are missing.
-/// Answers the names of those made. Safe when several replicas do it at once.
-///
-/// # Errors
-/// When PostgreSQL is away, or somebody holds a table for longer than two seconds; what was made stays.
-pub async fn make_partitions(
-    database: &Database,
-    now: DateTime<Utc>,
-) -> Result<Vec<String>, StoreError> {
-    let mut made = Vec::new();
-    for partition in missing(database, now, AHEAD).await? {
-        make(database, &partition).await?;
-        log::debug!(partition = partition.name; "made partition {}", partition.name);
-        made.push(partition.name);
-    }
-    if let (Some(first), Some(last)) = (made.first(), made.last()) {
-        log::info!(count = made.len(); "made {} partitions, {first} to {last}", made.len());
-    }
-    Ok(made)
+/// How often what is to be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// How long nobody else may take over once a housekeeper has fallen silent.
+    pub term: Duration,
+    /// How often it renews its term, or asks for one.
+    pub renewal: Duration,
+    /// How often it looks at everything.
+    pub round: Duration,
 }
 
-/// Tries again while somebody holds a table for a moment: a vacuum, or another replica at the same work.
-async fn make(database: &Database, partition: &Partition) -> Result<(), DbError> {
-    let script = partition.script();
-    for _ in 1..TRIES {
-        match database.batch(&script).await {
-            Err(DbError::Locked(_)) => {}
-            made_or_failed => return made_or_failed,
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            term: Duration::from_secs(30),
+            renewal: Duration::from_secs(10),
+            round: Duration::from_secs(60),
         }
     }
-    database.batch(&script).await
 }
 
-/// The partitions that should be there and are not: of the month of `now` and of the one that follows,
-/// without which writes fail, now or soon.
-///
-/// # Errors
-/// When PostgreSQL is away.
-pub async fn missing_partitions(
-    database: &Database,
-    now: DateTime<Utc>,
-) -> Result<Vec<String>, StoreError> {
-    Ok(missing(database, now, 1)
-        .await?
-        .into_iter()
-        .map(|partition| partition.name)
-        .collect())
+/// Looks after the database while no other does.
+pub struct Housekeeper {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    term: Term,
+    retention: Duration,
+    pace: Pace,
 }
 
-/// Looks after the partitions once a day, for as long as it is polled.
-pub async fn keep_partitions(database: Database, clock: Arc<dyn Clock>) {
-    loop {
-        let pause = match make_partitions(&database, clock.now()).await {
-            Ok(_) => INTERVAL,
-            Err(error) => {
-                log::error!(error:err = error; "partitions could not be made; trying again");
-                RETRY
+impl Housekeeper {
+    /// One for `database`, which keeps for `retention` what is over. Actions are made by replicas' clocks, and so
+    /// are the partitions for them, by `clock`; what is old is told by the database's.
+    #[must_use]
+    pub fn new(
+        database: Database,
+        clock: Arc<dyn Clock>,
+        ids: &dyn Ids,
+        retention: Duration,
+        pace: Pace,
+    ) -> Self {
+        Self {
+            term: Term::new(database.clone(), ids, pace.term),
+            database,
+            clock,
+            retention,
+            pace,
+        }
+    }
+
+    /// Takes a term whenever there is one to take, and does the work while it holds it, for as long as it is polled.
+    pub async fn run(&self) {
+        loop {
+            // By the time before the question: by then at the latest the term had begun.
+            let asked_at = Instant::now();
+            match self.term.take().await {
+                Ok(true) => {
+                    log::info!("this server does the housekeeping");
+                    tokio::select! {
+                        () = self.renew(asked_at) => {}
+                        () = self.work() => {}
+                    }
+                    log::warn!("this server has lost the term of its housekeeping");
+                }
+                Ok(false) => {}
+                Err(error) => log::debug!(error:err = error; "no term could be asked for"),
             }
-        };
-        tokio::time::sleep(pause).await;
+            sleep(self.pace.renewal).await;
+        }
+    }
+
+    /// Returns when the term is lost, or over for want of a renewal.
+    async fn renew(&self, since: Instant) {
+        let mut ends = since + self.pace.term;
+        loop {
+            sleep(self.pace.renewal).await;
+            let asked_at = Instant::now();
+            match self.term.take().await {
+                Ok(true) => ends = asked_at + self.pace.term,
+                Ok(false) => return,
+                Err(error) => log::debug!(error:err = error; "the term could not be renewed"),
+            }
+            if Instant::now() >= ends {
+                return;
+            }
+        }
+    }
+
+    async fn work(&self) {
+        loop {
+            note(
+                "made",
+                make_partitions(&self.database, self.clock.now()).await,
+            );
+            note("pruned", prune_idempotency_keys(&self.database).await);
+            note(
+                "dropped",
+                drop_expired(&self.database, &self.term, self.retention).await,
+            );
+            sleep(self.pace.round).await;
+        }
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Partition {
-    table: &'static str,
-    name: String,
-    from: NaiveDate,
-    to: NaiveDate,
-}
-
-impl Partition {
-    /// One statement, and so one transaction. Attaching locks the parent against neither reads nor writes, and gives
-    /// up soon if somebody else holds it. The advisory lock puts replicas in a row; who comes second finds it done.
-    fn script(&self) -> String {
-        let Self {
-            table,
-            name,
-            from,
-            to,
-        } = self;
-        format!(
-            "DO $$ BEGIN
-               PERFORM set_config('lock_timeout', '200ms', true);
-               PERFORM pg_advisory_xact_lock(hashtextextended('deed partitions in ' || current_schema(), 0));
-               IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = '{table}'::regclass AND inhrelid = to_regclass('{name}')) THEN
-                 CREATE TABLE IF NOT EXISTS {name} (LIKE {table} INCLUDING ALL);
-                 EXECUTE format('ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM (%L) TO (%L)',
-                                uuid_floor('{from} 00:00Z'), uuid_floor('{to} 00:00Z'));
-               END IF;
-             END $$"
-        )
-    }
-}
-
-#[derive(QueryableByName)]
-struct NameRow {
-    #[diesel(sql_type = Text)]
-    name: String,
-}
-
-async fn missing(
-    database: &Database,
-    now: DateTime<Utc>,
-    ahead: u32,
-) -> Result<Vec<Partition>, DbError> {
-    let statement = Statement::new(include_str!("sql/partitions.sql"));
-    let present: HashSet<String> = database
-        .rows::<NameRow>(Access::Read, &statement)
-        .await?
-        .into_iter()
-        .map(|row| row.name)
-        .collect();
-    Ok(wanted(now, ahead)
-        .into_iter()
-        .filter(|partition| !present.contains(&partition.name))
-        .collect())
-}
-
-fn wanted(now: DateTime<Utc>, ahead: u32) -> Vec<Partition> {
-    let this_month = now
-        .date_naive()
-        .with_day(1)
-        .unwrap_or_else(|| now.date_naive());
-    (0..=ahead)
-        .flat_map(|month| {
-            let from = this_month + Months::new(month);
-            let to = from + Months::new(1);
-            TABLES.map(|table| Partition {
-                table,
-                name: format!("{table}_{}", from.format("%Y%m")),
-                from,
-                to,
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_year_ends_in_december() {
-        let now = "2026-11-22T10:00:00Z".parse().unwrap();
-        let names: Vec<_> = wanted(now, 3)
-            .into_iter()
-            .filter(|p| p.table == "actions")
-            .map(|p| (p.name, p.to.to_string()))
-            .collect();
-        assert_eq!(
-            names,
-            [
-                ("202611", "2026-12-01"),
-                ("202612", "2027-01-01"),
-                ("202701", "2027-02-01"),
-                ("202702", "2027-03-01")
-            ]
-            .map(|(name, to)| (format!("actions_{name}"), to.to_owned()))
-        );
-    }
-
-    #[test]
-    fn the_last_moment_of_a_month_is_of_that_month() {
-        let now: DateTime<Utc> = "2027-01-31T23:59:59.999Z".parse().unwrap();
-        let first = wanted(now, 0).into_iter().next().unwrap();
-        assert_eq!(
-            (first.from.to_string(), first.to.to_string()),
-            ("2027-01-01".to_owned(), "2027-02-01".to_owned())
-        );
-        assert_eq!(first.name, "actions_202701");
+/// Says what could not be done. The next round tries it again, and finds a database that was away.
+fn note<T>(what: &str, outcome: Result<T, StoreError>) {
+    match outcome {
+        Ok(_) => {}
+        Err(error @ StoreError::Unavailable(_)) => {
+            log::warn!(error:err = error; "nothing could be {what} just now");
+        }
+        Err(error) => log::error!(error:err = error; "not all could be {what}"),
     }
 }

@@ -202,8 +202,8 @@ configuration file, and no `.env` is looked for. A secret can be given directly 
 at its end is no part of it. Where both are given, the direct one wins; two root keys at once are refused.
 
 A variable that begins with `DEED_` and is none of these is refused at the start, with the setting that was probably
-meant. Durations are written as `500ms`, `10s`, `10m` or `12h`. `deed config show` says which values are in force and
-where each comes from; `deed config check` and `deed doctor` say whether they make sense.
+meant. Durations are written as `500ms`, `10s`, `10m`, `12h` or `30d`. `deed config show` says which values are in force
+and where each comes from; `deed config check` and `deed doctor` say whether they make sense.
 ";
 
 /// The page of all settings.

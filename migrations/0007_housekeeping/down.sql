@@ -1,0 +1,2 @@
+ALTER TABLE idempotency_keys RESET (autovacuum_vacuum_scale_factor);
+DROP TABLE housekeeping;
