@@ -10,6 +10,8 @@ use jsonschema::{PatternOptions, Validator};
 use serde::Deserialize as _;
 use serde_json::Value;
 
+mod effort;
+
 /// How many compiled schemas are kept.
 const MAX: usize = 256;
 /// How many broken rules are told at a time.
@@ -50,6 +52,13 @@ impl JsonSchemas {
 }
 
 impl InputSchemas for JsonSchemas {
+    fn admit(&self, schema: &Payload) -> Result<(), SchemaError> {
+        let parsed: Value = serde_json::from_str(schema.as_str())
+            .map_err(|error| SchemaError(error.to_string()))?;
+        effort::check(&parsed)?;
+        self.compiled(schema).map(drop)
+    }
+
     fn check(&self, schema: &Payload, input: &Payload) -> Result<Vec<Violation>, SchemaError> {
         let validator = self.compiled(schema)?;
         let Some(input) = readable(input.as_str()) else {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 #[cfg(feature = "openapi")]
 use crate::limits;
 #[cfg(feature = "openapi")]
-use deed_domain::page::Limit;
+use deed_domain::{action::ActionType, action::RetryPolicy, page::Limit};
 
 /// Who performs the actions of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,87 @@ pub struct RetryBody {
     pub factor: f64,
     /// The longest wait, in seconds.
     pub max_seconds: f64,
+}
+
+/// How long to wait between attempts: what is left out has its default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(garde::Validate, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PutRetry {
+    /// The wait before the second attempt, in seconds; 1 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::retry_pause))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 0, max = "RetryPolicy::MAX_LIMIT.as_secs()"))
+    )]
+    pub initial_seconds: Option<f64>,
+    /// By what each further wait is longer; 2 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::retry_factor))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 1, max = "RetryPolicy::FACTOR_LIMIT"))
+    )]
+    pub factor: Option<f64>,
+    /// The longest wait, in seconds; 300 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::retry_pause))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 0, max = "RetryPolicy::MAX_LIMIT.as_secs()"))
+    )]
+    pub max_seconds: Option<f64>,
+}
+
+/// The body of PUT `/action-types/{name}`: what is left out has its default.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct PutActionType {
+    /// The JSON Schema (2020-12) that an input has to fit, at most 64 KiB; absent or null: any JSON does. A `$ref` may
+    /// only point into the schema itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        garde(inner(custom(limits::input_schema))),
+        schemars(with = "Option<serde_json::Value>")
+    )]
+    pub input_schema: Option<Box<RawValue>>,
+    /// How many attempts an action has; 3 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::max_attempts))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 1, max = "ActionType::MAX_ATTEMPTS_LIMIT"))
+    )]
+    pub max_attempts: Option<u16>,
+    /// The hard limit of one attempt, in seconds; 300 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::attempt_timeout))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 1, max = "ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs()"))
+    )]
+    pub attempt_timeout_seconds: Option<u32>,
+    /// How long a worker may be silent, in seconds; 30 if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(
+            min = "ActionType::LEASE_MIN.as_secs()",
+            max = "ActionType::LEASE_LIMIT.as_secs()"
+        ))
+    )]
+    pub lease_seconds: Option<u32>,
+    /// How long to wait between attempts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(dive))]
+    pub retry: Option<PutRetry>,
 }
 
 /// The name of an operation, with what holds for each performance of it.

@@ -1,6 +1,6 @@
 //! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
 
-use deed_domain::action::{ActionTypeName, Payload, Priority};
+use deed_domain::action::{ActionType, ActionTypeName, Payload, Priority, RetryPolicy};
 use deed_domain::api_key::KeyName;
 use deed_domain::email::Email;
 use deed_domain::page::Limit;
@@ -57,6 +57,49 @@ pub(crate) fn action_type_name<C>(text: &str, _: &C) -> garde::Result {
 
 pub(crate) fn payload<C>(json: &RawValue, _: &C) -> garde::Result {
     Payload::parse(json.get()).map(drop).map_err(told)
+}
+
+pub(crate) fn input_schema<C>(json: &RawValue, context: &C) -> garde::Result {
+    let max = ActionType::INPUT_SCHEMA_MAX_BYTES;
+    if json.get().len() > max {
+        return Err(told(format!("must have at most {max} bytes")));
+    }
+    payload(json, context)
+}
+
+pub(crate) fn max_attempts<C>(number: &u16, _: &C) -> garde::Result {
+    within(*number, 1, ActionType::MAX_ATTEMPTS_LIMIT)
+}
+
+pub(crate) fn attempt_timeout<C>(seconds: &u32, _: &C) -> garde::Result {
+    within(
+        (*seconds).into(),
+        1,
+        ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs(),
+    )
+}
+
+pub(crate) fn lease<C>(seconds: &u32, _: &C) -> garde::Result {
+    within(
+        (*seconds).into(),
+        ActionType::LEASE_MIN.as_secs(),
+        ActionType::LEASE_LIMIT.as_secs(),
+    )
+}
+
+pub(crate) fn retry_pause<C>(seconds: &f64, _: &C) -> garde::Result {
+    within(*seconds, 0.0, RetryPolicy::MAX_LIMIT.as_secs_f64())
+}
+
+pub(crate) fn retry_factor<C>(factor: &f64, _: &C) -> garde::Result {
+    within(*factor, 1.0, RetryPolicy::FACTOR_LIMIT)
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(value: T, min: T, max: T) -> garde::Result {
+    if value >= min && value <= max {
+        return Ok(());
+    }
+    Err(told(format!("must be between {min} and {max}")))
 }
 
 pub(crate) fn priority<C>(priority: &u8, _: &C) -> garde::Result {

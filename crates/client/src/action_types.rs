@@ -1,6 +1,6 @@
 //! Action types.
 
-use deed_api::action_type::{ActionTypeBody, ActionTypeQuery};
+use deed_api::action_type::{ActionTypeBody, ActionTypeQuery, PutActionType};
 
 use crate::builder::Client;
 use crate::error::Error;
@@ -34,5 +34,30 @@ impl Client {
     pub async fn get_action_type(&self, name: &str) -> Result<ActionTypeBody, Error> {
         let request = self.request(operation::GET_ACTION_TYPE, &[name]);
         self.send(&request).await?.json()
+    }
+
+    /// Defines a type that workers perform, in place of what was defined before.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn put_action_type(
+        &self,
+        name: &str,
+        action_type: &PutActionType,
+    ) -> Result<ActionTypeBody, Error> {
+        let request = self
+            .request(operation::PUT_ACTION_TYPE, &[name])
+            .json(action_type)?;
+        self.send(&request).await?.json()
+    }
+
+    /// Removes a type that workers perform, once none of its actions waits or runs.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn delete_action_type(&self, name: &str) -> Result<(), Error> {
+        let request = self.request(operation::DELETE_ACTION_TYPE, &[name]);
+        self.send(&request).await?;
+        Ok(())
     }
 }

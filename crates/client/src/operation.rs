@@ -53,6 +53,8 @@ operations! {
     REVOKE_API_KEY = "revokeApiKey", DELETE "/api-keys/{id}", Safe;
     LIST_ACTION_TYPES = "listActionTypes", GET "/action-types", Safe;
     GET_ACTION_TYPE = "getActionType", GET "/action-types/{name}", Safe;
+    PUT_ACTION_TYPE = "putActionType", PUT "/action-types/{name}", Safe;
+    DELETE_ACTION_TYPE = "deleteActionType", DELETE "/action-types/{name}", Acts;
     CREATE_ACTION = "createAction", POST "/actions", Keyed;
     LIST_ACTIONS = "listActions", GET "/actions", Safe;
     GET_ACTION = "getAction", GET "/actions/{id}", Safe;

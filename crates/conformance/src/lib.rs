@@ -129,6 +129,10 @@ macro_rules! suites {
             a_registered_type_is_found_as_it_was_registered,
             types_are_listed_by_name,
             replicas_register_side_by_side,
+            a_type_of_workers_is_defined_and_replaced,
+            a_handlers_type_is_left_alone,
+            a_removed_type_takes_no_action,
+            removing_races_with_submitting,
         ]);
         $crate::suite!($store, submissions: [
             an_accepted_action_is_queued_as_it_was_asked_for,

@@ -2,16 +2,21 @@
 
 use std::time::Duration;
 
+use actix_web::http::{StatusCode, header};
 use apistos::api_operation;
-use deed_api::action_type::{ActionTypeBody, ActionTypeQuery, PerformedBy, RetryBody};
+use deed_api::action_type::{
+    ActionTypeBody, ActionTypeQuery, PerformedBy, PutActionType, PutRetry, RetryBody,
+};
 use deed_api::page::Page;
-use deed_domain::action::{ActionType, ActionTypeName, PerformedBy as Performer};
+use deed_domain::action::{
+    ActionType, ActionTypeName, Payload, PerformedBy as Performer, RetryPolicy,
+};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Nothing};
 use crate::app::Api;
 use crate::cursor::ListName;
-use crate::extract::caller::CanReadActions;
-use crate::extract::{Caller, NoQuery, PathName, Query};
+use crate::extract::caller::{CanReadActions, CanWriteTypes};
+use crate::extract::{Caller, NoQuery, PathName, Query, Valid};
 use crate::json::raw;
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
@@ -21,6 +26,10 @@ const PATH: &str = "/action-types";
 
 const EXAMPLE: &str = r#"{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
 const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}],"next_cursor":null}"#;
+
+const EXAMPLE_PUT: &str =
+    r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20}"#;
+const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
 
 pub(crate) const LIST: Operation = Operation {
     id: "listActionTypes",
@@ -105,6 +114,138 @@ pub(crate) async fn find(
         .run(async move { read.find_type(&caller, &name).await })
         .await?;
     Ok(Answer::ok(render(found)?))
+}
+
+pub(crate) const PUT: Operation = Operation {
+    id: "putActionType",
+    summary: "Define an action type",
+    description: "Defines an operation that workers perform, in place of what was defined before: what is left out \
+        has its default. Actions that were accepted before keep their number of attempts.",
+    tag: Tag::ActionTypes,
+    success: &[
+        Success {
+            status: 201,
+            description: "The type is new.",
+            headers: &["Location"],
+            content: Content::Json,
+            example: Example::Json(EXAMPLE_WORKERS),
+            links: &[],
+        },
+        Success {
+            status: 200,
+            description: "The type was there before.",
+            headers: &[],
+            content: Content::Json,
+            example: Example::Json(EXAMPLE_WORKERS),
+            links: &[],
+        },
+    ],
+    errors: &[ErrorCode::TypeHasHandler],
+    request_example: Some(EXAMPLE_PUT),
+};
+
+/// PUT `/action-types/{name}`.
+#[api_operation(operation_id = "putActionType")]
+pub(crate) async fn put(
+    caller: Caller<CanWriteTypes>,
+    _: NoQuery,
+    name: PathName,
+    body: Valid<PutActionType>,
+    api: Api,
+) -> Result<Answer<ActionTypeBody>, Refusal> {
+    let caller = caller.caller;
+    let name = ActionTypeName::parse(name.as_str())
+        .map_err(|error| Refusal::bad_parameter("name", error.to_string()))?;
+    let action_type = read(name, body.value)?;
+    let define = api.services().define_types.clone();
+    let defined = action_type.clone();
+    let is_new = api
+        .run(async move { define.define(&caller, &defined).await })
+        .await?;
+    let location = format!("{PATH}/{}", action_type.name);
+    let body = render(action_type)?;
+    Ok(match is_new {
+        true => Answer::new(StatusCode::CREATED, body).header(header::LOCATION, location),
+        false => Answer::ok(body),
+    })
+}
+
+pub(crate) const REMOVE: Operation = Operation {
+    id: "deleteActionType",
+    summary: "Remove an action type",
+    description: "Removes an operation that workers perform, once none of its actions waits or runs. What is over \
+        stays readable.",
+    tag: Tag::ActionTypes,
+    success: &[Success {
+        status: 204,
+        description: "The type is gone.",
+        headers: &[],
+        content: Content::Empty,
+        example: Example::None,
+        links: &[],
+    }],
+    errors: &[
+        ErrorCode::ActionTypeNotFound,
+        ErrorCode::TypeHasHandler,
+        ErrorCode::TypeHasActions,
+    ],
+    request_example: None,
+};
+
+/// DELETE `/action-types/{name}`.
+#[api_operation(operation_id = "deleteActionType")]
+pub(crate) async fn remove(
+    caller: Caller<CanWriteTypes>,
+    _: NoQuery,
+    name: PathName,
+    api: Api,
+) -> Result<Answer<Nothing>, Refusal> {
+    let caller = caller.caller;
+    let name = ActionTypeName::parse(name.as_str())
+        .map_err(|_| Refusal::new(ErrorCode::ActionTypeNotFound))?;
+    let define = api.services().define_types.clone();
+    api.run(async move { define.remove(&caller, &name).await })
+        .await?;
+    Ok(Answer::no_content())
+}
+
+fn read(name: ActionTypeName, body: PutActionType) -> Result<ActionType, Refusal> {
+    let PutActionType {
+        input_schema,
+        max_attempts,
+        attempt_timeout_seconds,
+        lease_seconds,
+        retry,
+    } = body;
+    let usual = ActionType::new(name, Performer::Workers);
+    let PutRetry {
+        initial_seconds,
+        factor,
+        max_seconds,
+    } = retry.unwrap_or_default();
+    let seconds = |seconds: Option<u32>, usual| {
+        seconds.map_or(usual, |seconds| Duration::from_secs(seconds.into()))
+    };
+    let pause = |seconds: Option<f64>, usual| {
+        seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(usual)
+    };
+    Ok(ActionType {
+        input_schema: input_schema
+            .map(|schema| Payload::parse(schema.get()))
+            .transpose()
+            .map_err(|error| Refusal::bad_pointer("#/input_schema", error.to_string()))?,
+        max_attempts: max_attempts.unwrap_or(usual.max_attempts),
+        attempt_timeout: seconds(attempt_timeout_seconds, usual.attempt_timeout),
+        lease: seconds(lease_seconds, usual.lease),
+        retry: RetryPolicy::new(
+            pause(initial_seconds, usual.retry.initial()),
+            factor.unwrap_or(usual.retry.factor()),
+            pause(max_seconds, usual.retry.max()),
+        ),
+        ..usual
+    })
 }
 
 fn render(action_type: ActionType) -> Result<ActionTypeBody, Refusal> {

@@ -17,8 +17,8 @@ use deed_domain::caller::Caller;
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Retry, Submit,
+    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys,
+    ReadActions, ReadUsers, RegisterUser, Retry, Submit,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -54,6 +54,8 @@ pub struct Services {
     pub await_outcome: AwaitOutcome,
     /// GET `/actions…` and `/action-types…`.
     pub read_actions: ReadActions,
+    /// PUT and DELETE `/action-types/{name}`.
+    pub define_types: DefineTypes,
     /// POST `/actions/{id}/cancel`.
     pub cancel: Cancel,
     /// POST `/actions/{id}/retry`.

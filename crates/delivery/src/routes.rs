@@ -3,7 +3,7 @@
 //! HEAD is answered wherever GET is: the outermost middleware routes it as GET. A path that exists answers other
 //! methods with 405 and `Allow`.
 
-use apistos::web::{ServiceConfig, delete, get, patch, post, resource};
+use apistos::web::{ServiceConfig, delete, get, patch, post, put, resource};
 
 use crate::openapi::operation::Operation;
 use crate::{action_types, actions, api_keys, docs, health, streams, users};
@@ -47,6 +47,8 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &api_keys::REVOKE,
     &action_types::LIST,
     &action_types::FIND,
+    &action_types::PUT,
+    &action_types::REMOVE,
     &actions::CREATE,
     &actions::LIST,
     &actions::FIND,
@@ -86,7 +88,12 @@ pub(crate) fn always(config: &mut ServiceConfig) {
                 .route(delete().to(api_keys::revoke)),
         )
         .service(resource("/action-types").route(get().to(action_types::list)))
-        .service(resource("/action-types/{name}").route(get().to(action_types::find)))
+        .service(
+            resource("/action-types/{name}")
+                .route(get().to(action_types::find))
+                .route(put().to(action_types::put))
+                .route(delete().to(action_types::remove)),
+        )
         .service(
             resource("/actions")
                 .route(post().to(actions::create))

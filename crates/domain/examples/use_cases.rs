@@ -28,8 +28,8 @@ use deed_domain::page::{Page, PageRequest};
 use deed_domain::password::{Password, PasswordHash, PasswordPolicy};
 use deed_domain::ports::{
     ActionTypes, Authenticator, CancelVerdict, Clock, EventLog, EventPage, HashingError, Ids,
-    InputSchemas, PasswordHasher, SchemaError, Submissions, Submitted, UserChanged, UserCreated,
-    UserRepository, Wakeups,
+    InputSchemas, PasswordHasher, SchemaError, Submissions, Submitted, TypeDefined, TypeRemoved,
+    UserChanged, UserCreated, UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{Follow, Followed, RegisterUser, Registration, Submit, SubmitRequest};
@@ -271,6 +271,14 @@ impl ActionTypes for Memory {
         Ok(())
     }
 
+    async fn define(&self, _: &ActionType) -> Result<TypeDefined, StoreError> {
+        Ok(TypeDefined::HasHandler)
+    }
+
+    async fn remove(&self, _: &ActionTypeName) -> Result<TypeRemoved, StoreError> {
+        Ok(TypeRemoved::HasHandler)
+    }
+
     async fn find(&self, name: &ActionTypeName) -> Result<Option<ActionType>, StoreError> {
         Ok((name.as_str() == "greet").then(|| ActionType::new(name.clone(), PerformedBy::Handler)))
     }
@@ -281,6 +289,10 @@ impl ActionTypes for Memory {
 }
 
 impl InputSchemas for Memory {
+    fn admit(&self, _: &Payload) -> Result<(), SchemaError> {
+        Ok(())
+    }
+
     fn check(&self, _: &Payload, _: &Payload) -> Result<Vec<Violation>, SchemaError> {
         Ok(Vec::new())
     }

@@ -150,8 +150,12 @@ pub struct ActionType {
 impl ActionType {
     /// The most attempts that a type can allow.
     pub const MAX_ATTEMPTS_LIMIT: u16 = 100;
+    /// The longest input schema that can be sent, in bytes.
+    pub const INPUT_SCHEMA_MAX_BYTES: usize = 64 * 1024;
     /// The longest attempt that a type can allow: a day.
     pub const ATTEMPT_TIMEOUT_LIMIT: Duration = Duration::from_secs(86_400);
+    /// The shortest lease that a type can allow.
+    pub const LEASE_MIN: Duration = Duration::from_secs(1);
     /// The longest lease that a type can allow.
     pub const LEASE_LIMIT: Duration = Duration::from_secs(3_600);
 

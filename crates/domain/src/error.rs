@@ -44,6 +44,12 @@ pub enum Error {
     /// An action was asked for whose type is not registered.
     #[error("the action type is not registered")]
     UnknownActionType,
+    /// The action type is performed by a handler within the server.
+    #[error("the action type has a handler")]
+    TypeHasHandler,
+    /// Actions of the type are not over yet.
+    #[error("the action type has unfinished actions")]
+    TypeHasActions,
     /// The action can't be tried again.
     #[error("the action can't be retried")]
     ActionNotRetryable(#[from] NotRetryable),

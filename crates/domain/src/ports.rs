@@ -23,7 +23,7 @@ mod wakeups;
 
 pub use action_handler::{ActionHandler, Context, Failure, Performance, Stopped, Task};
 pub use action_reader::ActionReader;
-pub use action_types::ActionTypes;
+pub use action_types::{ActionTypes, TypeDefined, TypeRemoved};
 pub use api_keys::ApiKeyRepository;
 pub use audit_log::{AuditFilter, AuditLog};
 pub use authenticator::Authenticator;

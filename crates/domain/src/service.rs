@@ -3,6 +3,7 @@
 mod await_outcome;
 mod cancel;
 mod change_user;
+mod define_types;
 mod delete_user;
 mod follow;
 mod identify;
@@ -18,6 +19,7 @@ mod work;
 pub use await_outcome::AwaitOutcome;
 pub use cancel::{Cancel, CancelAnswer};
 pub use change_user::ChangeUser;
+pub use define_types::DefineTypes;
 pub use delete_user::DeleteUser;
 pub use follow::{Follow, Followed};
 pub use identify::Identify;

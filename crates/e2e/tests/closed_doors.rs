@@ -80,12 +80,16 @@ fn new_key() -> Value {
     json!({"name": "new", "scopes": ["keys:write"]})
 }
 
+fn all_defaults() -> Value {
+    json!({})
+}
+
 fn echo() -> Value {
     json!({"type": "echo", "input": {"text": "x"}})
 }
 
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 23] = [
+const MATRIX: [Row; 25] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -128,6 +132,20 @@ const MATRIX: [Row; 23] = [
         Object::None,
     ),
     with(
+        all_defaults,
+        row(
+            "PUT /action-types/{name}",
+            Door::Scope("types:write"),
+            Object::None,
+        ),
+    ),
+    // After the row above, which defines what this one removes.
+    row(
+        "DELETE /action-types/{name}",
+        Door::Scope("types:write"),
+        Object::None,
+    ),
+    with(
         echo,
         row("POST /actions", Door::Scope("actions:write"), Object::None),
     ),
@@ -162,13 +180,14 @@ const MATRIX: [Row; 23] = [
     row("GET /problems/{code}", Door::Public, Object::None),
 ];
 
-const SCOPES: [&str; 6] = [
+const SCOPES: [&str; 7] = [
     "users:read",
     "users:write",
     "keys:read",
     "keys:write",
     "actions:read",
     "actions:write",
+    "types:write",
 ];
 
 impl Row {
@@ -176,7 +195,7 @@ impl Row {
         let (method, path) = self.operation.split_once(' ').unwrap();
         let path = path
             .replace("{id}", id)
-            .replace("{name}", "echo")
+            .replace("{name}", if method == "GET" { "echo" } else { "door" })
             .replace("{code}", "not_found");
         let request = client.request(method, &path);
         match self.body {

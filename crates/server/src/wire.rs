@@ -28,8 +28,8 @@ use deed_domain::ports::{
 };
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DeleteUser, Follow, Identify, IssueKey, ManageKeys,
-    ReadActions, ReadUsers, RegisterUser, Retry, Submit, Work,
+    AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
+    ManageKeys, ReadActions, ReadUsers, RegisterUser, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -241,6 +241,7 @@ pub(crate) async fn wire(
     });
 
     let schemas = Arc::new(JsonSchemas::default());
+    let define_types = DefineTypes::new(types.clone(), schemas.clone());
     let services = Services {
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
         register_user: RegisterUser::new(
@@ -268,6 +269,7 @@ pub(crate) async fn wire(
             schemas,
             Arc::clone(&ids),
         ),
+        define_types,
         cancel: Cancel::new(submissions, actions),
         follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock)),
     };

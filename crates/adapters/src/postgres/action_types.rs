@@ -5,9 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deed_domain::action::{ActionType, ActionTypeName, Payload, PerformedBy, RetryPolicy};
 use deed_domain::error::StoreError;
-use deed_domain::ports::ActionTypes;
-use diesel::sql_types::{Array, Double, Int2, Int8, Nullable, Text};
-use diesel::{ExpressionMethods as _, HasQuery, OptionalExtension as _, QueryDsl as _};
+use deed_domain::ports::{ActionTypes, TypeDefined, TypeRemoved};
+use diesel::sql_types::{Array, Bool, Double, Int2, Int8, Nullable, Text};
+use diesel::{
+    ExpressionMethods as _, HasQuery, OptionalExtension as _, QueryDsl as _, QueryableByName,
+};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 
@@ -84,6 +86,18 @@ impl TryFrom<TypeRow> for ActionType {
     }
 }
 
+#[derive(QueryableByName)]
+struct DefinedRow {
+    #[diesel(sql_type = Bool)]
+    is_new: bool,
+}
+
+#[derive(QueryableByName)]
+struct VerdictRow {
+    #[diesel(sql_type = Text)]
+    verdict: String,
+}
+
 #[async_trait]
 impl ActionTypes for PgActionTypes {
     async fn register_handlers(&self, types: &[ActionType]) -> Result<(), StoreError> {
@@ -114,8 +128,50 @@ impl ActionTypes for PgActionTypes {
         Ok(())
     }
 
+    async fn define(&self, action_type: &ActionType) -> Result<TypeDefined, StoreError> {
+        let ActionType {
+            name,
+            performed_by: _,
+            input_schema,
+            max_attempts,
+            attempt_timeout,
+            lease,
+            retry,
+        } = action_type;
+        let statement = Statement::new(include_str!("sql/type_define.sql"))
+            .bind::<Text, &str>(name.as_str())
+            .bind::<Nullable<Text>, Option<&str>>(input_schema.as_ref().map(Payload::as_str))
+            .bind::<Int2, _>(i16::try_from(*max_attempts).unwrap_or(i16::MAX))
+            .bind::<Int8, _>(milliseconds(*attempt_timeout))
+            .bind::<Int8, _>(milliseconds(*lease))
+            .bind::<Int8, _>(milliseconds(retry.initial()))
+            .bind::<Double, _>(retry.factor())
+            .bind::<Int8, _>(milliseconds(retry.max()));
+        let row: Option<DefinedRow> = self.database.row(Access::Write, &statement).await?;
+        Ok(match row {
+            Some(DefinedRow { is_new: true }) => TypeDefined::Created,
+            Some(DefinedRow { is_new: false }) => TypeDefined::Replaced,
+            None => TypeDefined::HasHandler,
+        })
+    }
+
+    async fn remove(&self, name: &ActionTypeName) -> Result<TypeRemoved, StoreError> {
+        let statement = Statement::new("SELECT remove_action_type($1) AS verdict")
+            .bind::<Text, &str>(name.as_str());
+        let row: Option<VerdictRow> = self.database.row(Access::Write, &statement).await?;
+        let verdict = row.map(|row| row.verdict);
+        Ok(match verdict.as_deref() {
+            Some("removed") => TypeRemoved::Removed,
+            Some("handler") => TypeRemoved::HasHandler,
+            Some("used") => TypeRemoved::HasActions,
+            _ => TypeRemoved::Unknown,
+        })
+    }
+
     async fn find(&self, name: &ActionTypeName) -> Result<Option<ActionType>, StoreError> {
-        let query = TypeRow::query().filter(action_types::name.eq(name.as_str().to_owned()));
+        let query = TypeRow::query()
+            .filter(action_types::name.eq(name.as_str().to_owned()))
+            .filter(action_types::removed_at.is_null());
         let row = self
             .database
             .select(move |connection| {
@@ -127,7 +183,9 @@ impl ActionTypes for PgActionTypes {
     }
 
     async fn list(&self) -> Result<Vec<ActionType>, StoreError> {
-        let query = TypeRow::query().order(action_types::name.asc());
+        let query = TypeRow::query()
+            .filter(action_types::removed_at.is_null())
+            .order(action_types::name.asc());
         let rows = self
             .database
             .select(move |connection| query.load::<TypeRow>(connection).boxed())

@@ -56,5 +56,6 @@ diesel::table! {
         retry_max_ms -> Int8,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        removed_at -> Nullable<Timestamptz>,
     }
 }

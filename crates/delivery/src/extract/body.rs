@@ -10,7 +10,10 @@ use apistos::paths::RequestBody;
 use apistos::reference_or::ReferenceOr;
 use bytes::{Bytes, BytesMut};
 use deed_api::limits::Limits;
-use deed_api::{action::CreateAction, api_key::CreateApiKey, user::CreateUser, user::PatchUser};
+use deed_api::{
+    action::CreateAction, action_type::PutActionType, api_key::CreateApiKey, user::CreateUser,
+    user::PatchUser,
+};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -65,6 +68,12 @@ impl JsonBody for CreateApiKey {
 
 impl JsonBody for CreateAction {
     const MAX_BYTES: usize = 1024 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for PutActionType {
+    const MAX_BYTES: usize = 128 * KIB;
 
     fn context(_: Limits) {}
 }

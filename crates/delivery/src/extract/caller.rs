@@ -57,6 +57,7 @@ needs! {
     CanWriteKeys = Some(Permission::KeysWrite);
     CanReadActions = Some(Permission::ActionsRead);
     CanSubmit = Some(Permission::ActionsWrite);
+    CanWriteTypes = Some(Permission::TypesWrite);
 }
 
 /// The caller, who has what `S` needs. It stands first in a handler's signature: see the gate.

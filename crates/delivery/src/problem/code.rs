@@ -152,6 +152,14 @@ errors! {
         "A user with this external_id exists already."
         means "`external_id` is unique among users."
         so "Find the user with GET /users?external_id=….";
+    TypeHasHandler = CONFLICT "type_has_handler" "Action type has a handler"
+        "A handler within the server performs this action type."
+        means "Types that a handler performs are defined by the server's program, not over HTTP."
+        so "Choose another name for the type that your workers perform.";
+    TypeHasActions = CONFLICT "type_has_actions" "Action type has unfinished actions"
+        "Actions of this type are not over yet."
+        means "An action type is removed only when none of its actions waits or runs."
+        so "Wait until its actions are over, or cancel them: GET /actions?type=… lists them.";
     ActionNotRetryable = CONFLICT "action_not_retryable" "Action not retryable"
         "The action can't be retried."
         means "Only actions that failed or were cancelled are tried again, and only while their type still takes their input. `message` says which of these does not hold."

@@ -24,6 +24,8 @@ impl From<Error> for Refusal {
             Error::ActionNotFound => Self::new(ErrorCode::ActionNotFound),
             Error::ActionTypeNotFound => Self::new(ErrorCode::ActionTypeNotFound),
             Error::UnknownActionType => Self::new(ErrorCode::UnknownActionType),
+            Error::TypeHasHandler => Self::new(ErrorCode::TypeHasHandler),
+            Error::TypeHasActions => Self::new(ErrorCode::TypeHasActions),
             Error::ActionNotRetryable(why) => Self::new(ErrorCode::ActionNotRetryable)
                 .message(format!("The action can't be retried: {why}.")),
             Error::Invalid(violations) => {
@@ -89,6 +91,8 @@ mod tests {
             (Error::ActionNotFound, "action_not_found", 404),
             (Error::ActionTypeNotFound, "action_type_not_found", 404),
             (Error::UnknownActionType, "unknown_action_type", 400),
+            (Error::TypeHasHandler, "type_has_handler", 409),
+            (Error::TypeHasActions, "type_has_actions", 409),
             (NotRetryable::Succeeded.into(), "action_not_retryable", 409),
             (Error::invalid("/a", "b"), "validation_failed", 400),
             (Error::CursorBeyondEnd, "invalid_cursor", 400),

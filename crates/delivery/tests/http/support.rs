@@ -27,8 +27,8 @@ use deed_domain::ports::{
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, Follow, Identify, IssueKey, ManageKeys, ReadActions,
-    ReadUsers, RegisterUser, Retry, Submit,
+    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys,
+    ReadActions, ReadUsers, RegisterUser, Retry, Submit,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -140,6 +140,7 @@ impl Fakes {
         let log = Arc::new(self.log);
         let schemas = Arc::new(self.schemas);
         let wakeups: Arc<dyn Wakeups> = Arc::new(self.wakeups);
+        let define_types = DefineTypes::new(types.clone(), schemas.clone());
         let services = Services {
             identify: Identify::new(authenticator.clone(), users.clone()),
             register_user: RegisterUser::new(users.clone(), Arc::new(self.hasher), ids.clone()),
@@ -163,6 +164,7 @@ impl Fakes {
                 schemas,
                 ids.clone(),
             ),
+            define_types,
             cancel: Cancel::new(submissions, actions),
             follow: Follow::new(log, wakeups, authenticator, clock),
         };

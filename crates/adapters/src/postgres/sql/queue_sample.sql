@@ -13,3 +13,4 @@ LEFT JOIN (SELECT type_id, count(*) AS n FROM action_queue WHERE run_at IS NOT N
 LEFT JOIN (SELECT type_id, count(*) AS n, count(*) FILTER (WHERE expires_at < clock_timestamp()) AS expired
            FROM action_leases GROUP BY type_id) l
   ON l.type_id = t.id
+WHERE t.removed_at IS NULL

@@ -6,7 +6,7 @@ WITH input AS MATERIALIZED (
   FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::int2[], $7::int2[], $8::timestamptz[], $9::text[],
               $10::bytea[], $11::text[], $12::bytea[], $13::text[])
     AS u(id, user_id, api_key_id, retry_of, type, priority, max_attempts, run_at, input, scope, key, request_hash, traceparent)
-  JOIN action_types t ON t.name = u.type
+  JOIN action_types t ON t.name = u.type AND t.removed_at IS NULL
 ), keyed AS (
   INSERT INTO idempotency_keys (scope, key, resource_id, request_hash)
   SELECT scope, key, id, request_hash FROM input WHERE key IS NOT NULL

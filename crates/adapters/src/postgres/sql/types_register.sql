@@ -8,8 +8,8 @@ ON CONFLICT (name) DO UPDATE SET
   performed_by = excluded.performed_by, input_schema = excluded.input_schema, max_attempts = excluded.max_attempts,
   attempt_timeout_ms = excluded.attempt_timeout_ms, lease_ms = excluded.lease_ms,
   retry_initial_ms = excluded.retry_initial_ms, retry_factor = excluded.retry_factor, retry_max_ms = excluded.retry_max_ms,
-  updated_at = clock_timestamp()
-WHERE (action_types.performed_by, action_types.input_schema, action_types.max_attempts, action_types.attempt_timeout_ms,
+  updated_at = clock_timestamp(), removed_at = NULL
+WHERE action_types.removed_at IS NOT NULL OR (action_types.performed_by, action_types.input_schema, action_types.max_attempts, action_types.attempt_timeout_ms,
        action_types.lease_ms, action_types.retry_initial_ms, action_types.retry_factor, action_types.retry_max_ms)
   IS DISTINCT FROM
       (excluded.performed_by, excluded.input_schema, excluded.max_attempts, excluded.attempt_timeout_ms,
