@@ -77,7 +77,7 @@ impl Aged {
             }
         };
         let sql = format!(
-            "WITH made AS MATERIALIZED (SELECT (substr(uuid_floor('{day}')::text, 1, 15) || '7' || substr(gen_random_uuid()::text, 17))::uuid AS id),
+            "WITH made AS MATERIALIZED (SELECT (substr(uuid_floor('{day}')::text, 1, 14) || '7' || substr(gen_random_uuid()::text, 16))::uuid AS id),
                asked AS (INSERT INTO actions (id, user_id, type_id, priority, max_attempts, input) SELECT id, id, 1, 5, 3, '1' FROM made),
                said AS (INSERT INTO action_events (action_id, seq, event, data) SELECT id, 1, 'created', '{{}}' FROM made)
              {row}"

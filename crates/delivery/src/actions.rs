@@ -299,7 +299,7 @@ pub(crate) const FIND: Operation = Operation {
         example: Example::Json(EXAMPLE),
         links: FROM_CREATED,
     }],
-    errors: &[ErrorCode::ActionNotFound],
+    errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],
     request_example: None,
 };
 
@@ -341,7 +341,7 @@ pub(crate) const CANCEL: Operation = Operation {
             links: &[],
         },
     ],
-    errors: &[ErrorCode::ActionNotFound],
+    errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],
     request_example: None,
 };
 
@@ -381,6 +381,7 @@ pub(crate) const RETRY: Operation = Operation {
     }],
     errors: &[
         ErrorCode::ActionNotFound,
+        ErrorCode::ActionGone,
         ErrorCode::ActionNotRetryable,
         ErrorCode::IdempotencyInFlight,
         ErrorCode::IdempotencyKeyReused,

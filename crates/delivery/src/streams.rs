@@ -151,6 +151,7 @@ pub(crate) const EVENTS: Operation = Operation {
     ],
     errors: &[
         ErrorCode::ActionNotFound,
+        ErrorCode::ActionGone,
         ErrorCode::InvalidCursor,
         ErrorCode::NotAcceptable,
     ],

@@ -38,6 +38,9 @@ pub enum Error {
     /// No such action, or not within reach.
     #[error("no such action")]
     ActionNotFound,
+    /// No such action, and one of this id would be older than what is kept.
+    #[error("the action is older than what is kept")]
+    ActionGone,
     /// The action type exists nowhere.
     #[error("no such action type")]
     ActionTypeNotFound,

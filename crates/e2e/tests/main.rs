@@ -18,6 +18,7 @@ mod promtool;
 mod readme;
 mod replicas;
 mod resume;
+mod retention;
 mod retry;
 mod secrets;
 mod setup;

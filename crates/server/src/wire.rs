@@ -29,7 +29,7 @@ use deed_domain::ports::{
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
-    ManageKeys, ReadActions, ReadUsers, RegisterUser, Retry, Submit, Work,
+    ManageKeys, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -241,6 +241,7 @@ pub(crate) async fn wire(
     });
 
     let schemas = Arc::new(JsonSchemas::default());
+    let retention = Retention::new(settings.retention, Arc::clone(&clock));
     let define_types = DefineTypes::new(types.clone(), schemas.clone());
     let services = Services {
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
@@ -261,17 +262,20 @@ pub(crate) async fn wire(
             Arc::clone(&clock),
         ),
         await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups)),
-        read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone()),
+        read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
+            .keeping(retention.clone()),
         retry: Retry::new(
             submissions.clone(),
             actions.clone(),
             types,
             schemas,
             Arc::clone(&ids),
-        ),
+        )
+        .keeping(retention.clone()),
         define_types,
-        cancel: Cancel::new(submissions, actions),
-        follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock)),
+        cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
+        follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock))
+            .keeping(retention),
     };
     let http_metrics = HttpMetrics::default();
     let state = ServerState {

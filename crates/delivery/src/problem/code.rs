@@ -168,6 +168,10 @@ errors! {
         "The first request with this Idempotency-Key has not ended yet."
         means "Another request with the same `Idempotency-Key` is being committed."
         so "Send the same request again in a moment.";
+    ActionGone = GONE "action_gone" "Action gone"
+        "The action is older than what is kept."
+        means "There is no such action, and one of this id would be older than the server keeps actions. Whether there ever was one can't be told."
+        so "Read outcomes and events in time. The operator sets how long they are kept with DEED_RETENTION.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "Body too large"
         "The body is larger than this operation takes."
         means "The body passes the limit: 1 MiB for actions, 64 KiB for users and keys."

@@ -12,6 +12,7 @@ mod api_keys;
 mod callers;
 mod document;
 mod edges;
+mod gone;
 mod limits;
 mod log;
 mod metrics;

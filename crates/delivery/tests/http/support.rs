@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix_web::body::to_bytes;
 use actix_web::dev::Service;
@@ -28,7 +29,7 @@ use deed_domain::ports::{
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys,
-    ReadActions, ReadUsers, RegisterUser, Retry, Submit,
+    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -37,6 +38,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub(crate) const KEY: (&str, &str) = ("X-API-Key", "a-key");
+
+/// How long actions are kept: longer than ago the ids here were made.
+const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A fake of every port. What a test doesn't expect to be called panics when it is.
 pub(crate) struct Fakes {
@@ -134,6 +138,7 @@ impl Fakes {
         let keys = Arc::new(self.keys);
         let ids: Arc<dyn Ids> = Arc::new(self.ids);
         let clock: Arc<dyn Clock> = Arc::new(clock);
+        let retention = Retention::new(KEPT, Arc::clone(&clock));
         let submissions = Arc::new(self.submissions);
         let types = Arc::new(self.types);
         let actions = Arc::new(self.actions);
@@ -156,17 +161,19 @@ impl Fakes {
                 clock.clone(),
             ),
             await_outcome: AwaitOutcome::new(actions.clone(), wakeups.clone()),
-            read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone()),
+            read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
+                .keeping(retention.clone()),
             retry: Retry::new(
                 submissions.clone(),
                 actions.clone(),
                 types,
                 schemas,
                 ids.clone(),
-            ),
+            )
+            .keeping(retention.clone()),
             define_types,
-            cancel: Cancel::new(submissions, actions),
-            follow: Follow::new(log, wakeups, authenticator, clock),
+            cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
+            follow: Follow::new(log, wakeups, authenticator, clock).keeping(retention),
         };
         Api::new(Parts {
             metrics: self.metrics,

@@ -6,12 +6,14 @@ use crate::error::Error;
 use crate::id::ActionId;
 use crate::ports::{ActionReader, CancelVerdict, Submissions};
 use crate::scope::Permission;
+use crate::service::Retention;
 
 /// Cancels actions.
 #[derive(Clone)]
 pub struct Cancel {
     submissions: Arc<dyn Submissions>,
     actions: Arc<dyn ActionReader>,
+    retention: Retention,
 }
 
 /// What came of it.
@@ -30,25 +32,32 @@ impl Cancel {
         Self {
             submissions,
             actions,
+            retention: Retention::default(),
         }
+    }
+
+    /// The same, which says of actions that are older than what is kept that they are gone.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Cancels an action of the caller's subject. Idempotent.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`].
+    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`], [`Error::ActionGone`].
     pub async fn run(&self, caller: &Caller, id: ActionId) -> Result<CancelAnswer, Error> {
         caller.require(Permission::ActionsWrite)?;
         let reach = caller.reach(Permission::ActionsWrite);
         let verdict = self.submissions.cancel(id, &reach).await?;
         if verdict == CancelVerdict::NotFound {
-            return Err(Error::ActionNotFound);
+            return Err(self.retention.not_found(id));
         }
         let action = self
             .actions
             .find(id, &reach)
             .await?
-            .ok_or(Error::ActionNotFound)?;
+            .ok_or_else(|| self.retention.not_found(id))?;
         // It may have ended since: what is said is what is so now.
         if action.overview.status.is_over() {
             Ok(CancelAnswer::Over(action))

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::id::ActionId;
 use crate::ports::{Authenticator, Clock, EventLog, EventPage, Wakeups};
 use crate::scope::Permission;
+use crate::service::Retention;
 
 /// How many events are read at a time.
 const BATCH: usize = 256;
@@ -24,6 +25,7 @@ pub struct Follow {
     wakeups: Arc<dyn Wakeups>,
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
+    retention: Retention,
 }
 
 /// A log that is followed.
@@ -49,13 +51,20 @@ impl Follow {
             wakeups,
             authenticator,
             clock,
+            retention: Retention::default(),
         }
+    }
+
+    /// The same, which says of actions that are older than what is kept that they are gone.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Follows an action of the caller's subject from after `after`.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`],
+    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`], [`Error::ActionGone`],
     /// [`Error::CursorBeyondEnd`] for a position that is not stored yet.
     pub async fn run(
         &self,
@@ -88,7 +97,7 @@ impl Follow {
         // Watch first, then read: what is written between the two is not missed.
         let signals = self.signals(caller, id);
         let page = self.log.read(id, &reach, after, BATCH).await?;
-        let page = page.ok_or(Error::ActionNotFound)?;
+        let page = page.ok_or_else(|| self.retention.not_found(id))?;
         if after > page.last {
             return Err(Error::CursorBeyondEnd);
         }
@@ -215,7 +224,7 @@ impl Follower {
                 self.take(page);
                 Some(())
             }
-            // Deleted with its user.
+            // Deleted with its user, or with its month.
             Ok(None) => None,
             Err(error) => {
                 log::debug!(action_id:% = self.id, error:err = error; "a stream waits for the store");

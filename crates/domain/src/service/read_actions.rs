@@ -7,6 +7,7 @@ use crate::id::ActionId;
 use crate::page::{Limit, Page, PageRequest};
 use crate::ports::{ActionReader, ActionTypes, EventLog, EventPage};
 use crate::scope::Permission;
+use crate::service::Retention;
 
 /// Reads actions, their logs, and the types.
 #[derive(Clone)]
@@ -14,6 +15,7 @@ pub struct ReadActions {
     actions: Arc<dyn ActionReader>,
     log: Arc<dyn EventLog>,
     types: Arc<dyn ActionTypes>,
+    retention: Retention,
 }
 
 impl ReadActions {
@@ -28,20 +30,27 @@ impl ReadActions {
             actions,
             log,
             types,
+            retention: Retention::default(),
         }
+    }
+
+    /// The same, which says of actions that are older than what is kept that they are gone.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// An action of the caller's subject.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`].
+    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`], [`Error::ActionGone`].
     pub async fn find(&self, caller: &Caller, id: ActionId) -> Result<Action, Error> {
         caller.require(Permission::ActionsRead)?;
         let reach = caller.reach(Permission::ActionsRead);
         self.actions
             .find(id, &reach)
             .await?
-            .ok_or(Error::ActionNotFound)
+            .ok_or_else(|| self.retention.not_found(id))
     }
 
     /// Actions of the caller's subject, newest first.
@@ -62,7 +71,7 @@ impl ReadActions {
     /// One page of an action's log.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`],
+    /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`], [`Error::ActionGone`],
     /// [`Error::CursorBeyondEnd`] for a position that is not stored yet.
     pub async fn events(
         &self,
@@ -74,7 +83,7 @@ impl ReadActions {
         caller.require(Permission::ActionsRead)?;
         let reach = caller.reach(Permission::ActionsRead);
         let page = self.log.read(id, &reach, after, limit.as_usize()).await?;
-        let page = page.ok_or(Error::ActionNotFound)?;
+        let page = page.ok_or_else(|| self.retention.not_found(id))?;
         if after > page.last {
             return Err(Error::CursorBeyondEnd);
         }

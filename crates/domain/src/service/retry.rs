@@ -7,7 +7,7 @@ use crate::id::ActionId;
 use crate::idempotency::Idempotency;
 use crate::ports::{ActionReader, ActionTypes, Ids, InputSchemas, Submissions, Submitted};
 use crate::scope::Permission;
-use crate::service::Submission;
+use crate::service::{Retention, Submission};
 use crate::trace::TraceParent;
 
 /// Tries actions again that failed or were cancelled, each as a new action: what is over stays as it is.
@@ -18,6 +18,7 @@ pub struct Retry {
     types: Arc<dyn ActionTypes>,
     schemas: Arc<dyn InputSchemas>,
     ids: Arc<dyn Ids>,
+    retention: Retention,
 }
 
 impl Retry {
@@ -36,7 +37,14 @@ impl Retry {
             types,
             schemas,
             ids,
+            retention: Retention::default(),
         }
+    }
+
+    /// The same, which says of actions that are older than what is kept that they are gone.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Accepts a new action with the type, input and priority of an action of the caller's subject. It begins at once,
@@ -44,7 +52,7 @@ impl Retry {
     /// this request, else to that of the action. When this returns it is durable.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`];
+    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`], [`Error::ActionGone`];
     /// [`Error::ActionNotRetryable`] for an action that is not over or has succeeded, or that would be refused today;
     /// [`Error::IdempotencyKeyReused`], [`Error::IdempotencyInFlight`].
     pub async fn run(
@@ -57,7 +65,7 @@ impl Retry {
         caller.require(Permission::ActionsWrite)?;
         let reach = caller.reach(Permission::ActionsWrite);
         let first = self.actions.find(id, &reach).await?;
-        let first = first.ok_or(Error::ActionNotFound)?;
+        let first = first.ok_or_else(|| self.retention.not_found(id))?;
         match first.overview.status {
             Status::Failed | Status::Cancelled => {}
             Status::Succeeded => return Err(NotRetryable::Succeeded.into()),
