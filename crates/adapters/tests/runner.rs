@@ -24,7 +24,7 @@ use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, UserId};
 use deed_domain::ports::{
     ActionHandler, ActionReader as _, ActionTypes as _, Append, Appended, ClaimRequest, Context,
-    EventLog as _, Failure, Finish, Finished, HeartbeatVerdict, Ids as _, Leases, Promoted,
+    EventLog as _, Failure, Finish, Finished, HeartbeatVerdict, Held, Ids as _, Leases, Promoted,
     Released, Requeue, Requeued, Rescued, Submissions as _, Submitted, Task, Wakeups as _,
 };
 use deed_domain::service::Work;
@@ -763,6 +763,10 @@ impl Leases for SlowAnswer {
             self.let_go.notified().await;
         }
         Ok(grants)
+    }
+
+    async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError> {
+        self.leases.held(leases).await
     }
 
     async fn heartbeat(

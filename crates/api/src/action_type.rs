@@ -41,7 +41,7 @@ pub struct PutRetry {
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::retry_pause))))]
     #[cfg_attr(
         feature = "openapi",
-        schemars(range(min = 0, max = "RetryPolicy::MAX_LIMIT.as_secs()"))
+        schemars(range(min = 0, max = "limits::PAUSE_MAX"))
     )]
     pub initial_seconds: Option<f64>,
     /// By what each further wait is longer; 2 if left out.
@@ -57,7 +57,7 @@ pub struct PutRetry {
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::retry_pause))))]
     #[cfg_attr(
         feature = "openapi",
-        schemars(range(min = 0, max = "RetryPolicy::MAX_LIMIT.as_secs()"))
+        schemars(range(min = 0, max = "limits::PAUSE_MAX"))
     )]
     pub max_seconds: Option<f64>,
 }
@@ -92,7 +92,7 @@ pub struct PutActionType {
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::attempt_timeout))))]
     #[cfg_attr(
         feature = "openapi",
-        schemars(range(min = 1, max = "ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs()"))
+        schemars(range(min = 1, max = "limits::ATTEMPT_TIMEOUT_MAX"))
     )]
     pub attempt_timeout_seconds: Option<u32>,
     /// How long a worker may be silent, in seconds; 30 if left out.
@@ -100,10 +100,7 @@ pub struct PutActionType {
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease))))]
     #[cfg_attr(
         feature = "openapi",
-        schemars(range(
-            min = "ActionType::LEASE_MIN.as_secs()",
-            max = "ActionType::LEASE_LIMIT.as_secs()"
-        ))
+        schemars(range(min = "limits::LEASE_MIN", max = "limits::LEASE_MAX"))
     )]
     pub lease_seconds: Option<u32>,
     /// How long to wait between attempts.

@@ -10,6 +10,7 @@ pub mod action_type;
 pub mod api_key;
 pub mod event;
 pub mod health;
+pub mod lease;
 pub mod page;
 pub mod problem;
 pub mod user;

@@ -1,11 +1,14 @@
 //! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
 
-use deed_domain::action::{ActionType, ActionTypeName, Payload, Priority, RetryPolicy};
+use deed_domain::action::{
+    ActionError, ActionType, ActionTypeName, Payload, Priority, RetryPolicy, Sequence,
+};
 use deed_domain::api_key::KeyName;
 use deed_domain::email::Email;
 use deed_domain::page::Limit;
 use deed_domain::password::{Password, PasswordPolicy};
 use deed_domain::scope::{Scope, ScopeSet};
+use deed_domain::service::Perform;
 use deed_domain::user::{DisplayName, ExternalId};
 use serde_json::value::RawValue;
 
@@ -15,6 +18,14 @@ pub struct Limits {
     /// How long a new password has to be.
     pub password: PasswordPolicy,
 }
+
+/// The longest attempt of a type, in seconds.
+pub(crate) const ATTEMPT_TIMEOUT_MAX: u64 = ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs();
+/// The shortest and the longest lease, in seconds.
+pub(crate) const LEASE_MIN: u64 = ActionType::LEASE_MIN.as_secs();
+pub(crate) const LEASE_MAX: u64 = ActionType::LEASE_LIMIT.as_secs();
+/// The longest pause between two attempts, in seconds.
+pub(crate) const PAUSE_MAX: u64 = RetryPolicy::MAX_LIMIT.as_secs();
 
 fn told(error: impl ToString) -> garde::Error {
     garde::Error::new(error.to_string())
@@ -72,19 +83,11 @@ pub(crate) fn max_attempts<C>(number: &u16, _: &C) -> garde::Result {
 }
 
 pub(crate) fn attempt_timeout<C>(seconds: &u32, _: &C) -> garde::Result {
-    within(
-        (*seconds).into(),
-        1,
-        ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs(),
-    )
+    within((*seconds).into(), 1, ATTEMPT_TIMEOUT_MAX)
 }
 
 pub(crate) fn lease<C>(seconds: &u32, _: &C) -> garde::Result {
-    within(
-        (*seconds).into(),
-        ActionType::LEASE_MIN.as_secs(),
-        ActionType::LEASE_LIMIT.as_secs(),
-    )
+    within((*seconds).into(), LEASE_MIN, LEASE_MAX)
 }
 
 pub(crate) fn retry_pause<C>(seconds: &f64, _: &C) -> garde::Result {
@@ -93,6 +96,66 @@ pub(crate) fn retry_pause<C>(seconds: &f64, _: &C) -> garde::Result {
 
 pub(crate) fn retry_factor<C>(factor: &f64, _: &C) -> garde::Result {
     within(*factor, 1.0, RetryPolicy::FACTOR_LIMIT)
+}
+
+pub(crate) fn lease_count<C>(number: &u16, _: &C) -> garde::Result {
+    within(*number, 1, Perform::LEASES_MAX)
+}
+
+pub(crate) fn type_count<C>(types: &[String], _: &C) -> garde::Result {
+    entries(types.len(), Perform::TYPES_MAX)
+}
+
+pub(crate) fn lease_ids<C>(ids: &[String], _: &C) -> garde::Result {
+    entries(ids.len(), Perform::LEASES_MAX.into())
+}
+
+pub(crate) fn event_count<T, C>(events: &[T], _: &C) -> garde::Result {
+    entries(events.len(), Perform::EVENTS_MAX)
+}
+
+pub(crate) fn worker<C>(name: &str, _: &C) -> garde::Result {
+    characters(name, Perform::WORKER_MAX)
+}
+
+pub(crate) fn error_code<C>(code: &str, _: &C) -> garde::Result {
+    characters(code, ActionError::CODE_MAX)
+}
+
+pub(crate) fn error_message<C>(message: &str, _: &C) -> garde::Result {
+    characters(message, ActionError::MESSAGE_MAX)
+}
+
+pub(crate) fn position<C>(position: &u32, _: &C) -> garde::Result {
+    within(*position, 1, Sequence::MAX)
+}
+
+/// One chunk of output, or the whole: any JSON of at most 1 MiB.
+pub(crate) fn chunk<C>(json: &RawValue, context: &C) -> garde::Result {
+    if json.get().len() > Payload::MAX_BYTES {
+        return Err(told(format!(
+            "must have at most {} bytes",
+            Payload::MAX_BYTES
+        )));
+    }
+    payload(json, context)
+}
+
+fn characters(text: &str, max: usize) -> garde::Result {
+    let length = text.chars().count();
+    if (1..=max).contains(&length) && !text.contains('\0') {
+        return Ok(());
+    }
+    Err(told(format!(
+        "must have between 1 and {max} characters, none of them NUL"
+    )))
+}
+
+fn entries(count: usize, max: usize) -> garde::Result {
+    if (1..=max).contains(&count) {
+        return Ok(());
+    }
+    Err(told(format!("must have between 1 and {max} entries")))
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(value: T, min: T, max: T) -> garde::Result {

@@ -76,6 +76,7 @@ mod error;
 mod event;
 mod follow;
 mod keyed;
+mod leases;
 mod list;
 mod operation;
 mod random;

@@ -7,13 +7,13 @@ use chrono::TimeDelta;
 use deed_domain::action::event::Progress;
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
-    ActionError, ActionType, Grant, LeaseRef, NewAction, NewEvent, Outcome, Priority, RetryPolicy,
-    Status,
+    ActionError, ActionType, Attempts, Cancel, Grant, LeaseRef, NewAction, NewEvent, Outcome,
+    Priority, RetryPolicy, Status,
 };
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{
-    Append, Appended, CancelVerdict, ClaimRequest, Finish, Finished, HeartbeatVerdict, Released,
-    Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, CancelVerdict, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held,
+    Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
@@ -831,4 +831,42 @@ fn assert_near(found: TimeDelta, expected: Duration) {
         off.abs() < TimeDelta::seconds(5),
         "{found} is not about {expected:?}"
     );
+}
+
+/// A lease that stands is told as it is, and one that does not is lost.
+pub async fn a_lease_tells_how_it_stands(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let grant = ports.running(user).await;
+    let lease = grant.lease.id;
+    let lost = LeaseRef {
+        lease_id: LeaseId::from_uuid(ports.ids.time_ordered()),
+        ..lease
+    };
+    let held = ports.leases.held(&[lost, lease]).await.unwrap();
+    let expected = Held {
+        action_type: type_name("echo"),
+        attempts: Attempts { used: 1, max: 3 },
+        cancel: Cancel::NotAsked,
+        next_seq: grant.lease.next_seq,
+        lease: LONG,
+        retry: RetryPolicy::default(),
+    };
+    assert_eq!(held, [None, Some(expected.clone())]);
+    ports.append(lease, 3, vec![message("a")]).await;
+    ports
+        .submissions
+        .cancel(lease.action_id, &owned_by(user))
+        .await
+        .unwrap();
+    let held = ports.leases.held(&[lease]).await.unwrap();
+    let expected = Held {
+        cancel: Cancel::Asked,
+        next_seq: grant.lease.next_seq.next(),
+        ..expected
+    };
+    assert_eq!(held, [Some(expected)]);
+    ports.leases.release(&[lease]).await.unwrap();
+    assert_eq!(ports.leases.held(&[lease]).await.unwrap(), [None]);
+    assert_eq!(ports.leases.held(&[]).await.unwrap(), []);
 }

@@ -174,6 +174,7 @@ macro_rules! suites {
             the_last_attempt_is_not_requeued,
             a_released_action_has_lost_no_attempt,
             a_released_action_is_cancelled_if_that_was_asked_for,
+            a_lease_tells_how_it_stands,
             a_heartbeat_renews_and_tells_of_a_cancel,
             an_expired_lease_is_taken_away,
             an_expired_last_attempt_has_failed,

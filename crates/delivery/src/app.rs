@@ -17,7 +17,7 @@ use deed_domain::caller::Caller;
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys,
+    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
     ReadActions, ReadUsers, RegisterUser, Retry, Submit,
 };
 use tokio::runtime::Handle;
@@ -60,6 +60,8 @@ pub struct Services {
     pub cancel: Cancel,
     /// POST `/actions/{id}/retry`.
     pub retry: Retry,
+    /// The worker's side: `/leases…`.
+    pub perform: Perform,
     /// Event streams.
     pub follow: Follow,
 }

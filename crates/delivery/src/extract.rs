@@ -16,5 +16,5 @@ pub(crate) use caller::{Caller, Registrar};
 pub(crate) use headers::{
     AcceptHeader, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, Prefer,
 };
-pub(crate) use path::{PathId, PathName};
+pub(crate) use path::{PathId, PathLease, PathName};
 pub(crate) use query::{NoQuery, Query};

@@ -18,6 +18,8 @@ mod extract;
 mod health;
 mod idempotency;
 mod json;
+mod lease_id;
+mod leases;
 mod list;
 pub mod metrics;
 mod middleware;

@@ -6,10 +6,10 @@
 use apistos::web::{ServiceConfig, delete, get, patch, post, put, resource};
 
 use crate::openapi::operation::Operation;
-use crate::{action_types, actions, api_keys, docs, health, streams, users};
+use crate::{action_types, actions, api_keys, docs, health, leases, streams, users};
 
 /// Every path of the document, in its order.
-pub(crate) const PATHS: [&str; 18] = [
+pub(crate) const PATHS: [&str; 24] = [
     "/users",
     "/users/me",
     "/users/{id}",
@@ -24,6 +24,12 @@ pub(crate) const PATHS: [&str; 18] = [
     "/actions/{id}/retry",
     "/actions/{id}/events",
     "/stream",
+    "/leases",
+    "/leases/heartbeat",
+    "/leases/{lease_id}/events",
+    "/leases/{lease_id}/complete",
+    "/leases/{lease_id}/fail",
+    "/leases/{lease_id}/release",
     "/livez",
     "/readyz",
     "/openapi.json",
@@ -56,6 +62,12 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &actions::RETRY,
     &streams::EVENTS,
     &streams::CREATE,
+    &leases::LEASE,
+    &leases::HEARTBEAT,
+    &leases::REPORT,
+    &leases::COMPLETE,
+    &leases::FAIL,
+    &leases::RELEASE,
     &health::LIVEZ,
     &health::READYZ,
     &docs::OPENAPI,
@@ -104,6 +116,12 @@ pub(crate) fn always(config: &mut ServiceConfig) {
         .service(resource("/actions/{id}/retry").route(post().to(actions::retry)))
         .service(resource("/actions/{id}/events").route(get().to(streams::events)))
         .service(resource("/stream").route(post().to(streams::create)))
+        .service(resource("/leases").route(post().to(leases::lease)))
+        .service(resource("/leases/heartbeat").route(post().to(leases::heartbeat)))
+        .service(resource("/leases/{lease_id}/events").route(post().to(leases::report)))
+        .service(resource("/leases/{lease_id}/complete").route(post().to(leases::complete)))
+        .service(resource("/leases/{lease_id}/fail").route(post().to(leases::fail)))
+        .service(resource("/leases/{lease_id}/release").route(post().to(leases::release)))
         .service(resource("/livez").route(get().to(health::livez)))
         .service(resource("/readyz").route(get().to(health::readyz)));
 }

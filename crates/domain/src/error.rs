@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::action::Sequence;
 use crate::scope::Scope;
 
 /// Why a use case refused or failed.
@@ -53,6 +54,15 @@ pub enum Error {
     /// Actions of the type are not over yet.
     #[error("the action type has unfinished actions")]
     TypeHasActions,
+    /// The lease is over: its time ran out, or its action is.
+    #[error("the lease is lost")]
+    LeaseLost,
+    /// Events were sent for another position than the log's end.
+    #[error("the log goes on at {next_seq}")]
+    SequenceConflict {
+        /// The position of the next event.
+        next_seq: Sequence,
+    },
     /// The action can't be tried again.
     #[error("the action can't be retried")]
     ActionNotRetryable(#[from] NotRetryable),
@@ -158,6 +168,9 @@ impl PartialEq for Error {
         match (self, other) {
             (Self::InsufficientScope(a), Self::InsufficientScope(b)) => a == b,
             (Self::ActionNotRetryable(a), Self::ActionNotRetryable(b)) => a == b,
+            (Self::SequenceConflict { next_seq: a }, Self::SequenceConflict { next_seq: b }) => {
+                a == b
+            }
             (Self::Invalid(a), Self::Invalid(b)) => a == b,
             (Self::Overloaded { retry_after: a }, Self::Overloaded { retry_after: b }) => a == b,
             (Self::Store(a), Self::Store(b)) => a == b,

@@ -15,7 +15,8 @@ use deed_e2e::wait::{SOON, until};
 use serde_json::{Value, json};
 
 const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
-const NOBODY: &str = "0198c0de-0000-7000-8000-000000000000";
+/// An id without a time: one that is too old would be told from one that never was.
+const NOBODY: &str = "0198c0de-0000-4000-8000-000000000000";
 
 /// Who gets in.
 #[derive(Clone, Copy, PartialEq)]
@@ -43,6 +44,8 @@ enum Object {
     Action,
     /// An action that failed.
     Failed,
+    /// One of the leases that the user's worker holds.
+    Lease(usize),
 }
 
 struct Row {
@@ -80,6 +83,26 @@ fn new_key() -> Value {
     json!({"name": "new", "scopes": ["keys:write"]})
 }
 
+fn wanted() -> Value {
+    json!({"types": ["nothing-waits"], "worker": "door"})
+}
+
+fn one_lease() -> Value {
+    json!({"lease_ids": ["nobodys"]})
+}
+
+fn chunk() -> Value {
+    json!({"from_seq": 3, "events": [{"event": "message", "data": 1}]})
+}
+
+fn output() -> Value {
+    json!({"output": 1})
+}
+
+fn failure() -> Value {
+    json!({"error": {"code": "a", "message": "b"}, "retryable": false})
+}
+
 fn all_defaults() -> Value {
     json!({})
 }
@@ -89,7 +112,7 @@ fn echo() -> Value {
 }
 
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 25] = [
+const MATRIX: [Row; 31] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -174,13 +197,57 @@ const MATRIX: [Row; 25] = [
         echo,
         row("POST /stream", Door::Scope("actions:write"), Object::None),
     ),
+    with(
+        wanted,
+        row("POST /leases", Door::Scope("actions:work"), Object::None),
+    ),
+    with(
+        one_lease,
+        row(
+            "POST /leases/heartbeat",
+            Door::Scope("actions:work"),
+            Object::None,
+        ),
+    ),
+    with(
+        chunk,
+        row(
+            "POST /leases/{lease_id}/events",
+            Door::Scope("actions:work"),
+            Object::Lease(0),
+        ),
+    ),
+    with(
+        output,
+        row(
+            "POST /leases/{lease_id}/complete",
+            Door::Scope("actions:work"),
+            Object::Lease(0),
+        ),
+    ),
+    with(
+        failure,
+        row(
+            "POST /leases/{lease_id}/fail",
+            Door::Scope("actions:work"),
+            Object::Lease(1),
+        ),
+    ),
+    with(
+        all_defaults,
+        row(
+            "POST /leases/{lease_id}/release",
+            Door::Scope("actions:work"),
+            Object::Lease(2),
+        ),
+    ),
     row("GET /livez", Door::Public, Object::None),
     row("GET /readyz", Door::Public, Object::None),
     row("GET /openapi.json", Door::Public, Object::None),
     row("GET /problems/{code}", Door::Public, Object::None),
 ];
 
-const SCOPES: [&str; 7] = [
+const SCOPES: [&str; 8] = [
     "users:read",
     "users:write",
     "keys:read",
@@ -188,6 +255,7 @@ const SCOPES: [&str; 7] = [
     "actions:read",
     "actions:write",
     "types:write",
+    "actions:work",
 ];
 
 impl Row {
@@ -195,6 +263,7 @@ impl Row {
         let (method, path) = self.operation.split_once(' ').unwrap();
         let path = path
             .replace("{id}", id)
+            .replace("{lease_id}", id)
             .replace("{name}", if method == "GET" { "echo" } else { "door" })
             .replace("{code}", "not_found");
         let request = client.request(method, &path);
@@ -216,6 +285,7 @@ struct Person {
     key: String,
     action: String,
     failed: String,
+    leases: Vec<String>,
 }
 
 impl Person {
@@ -235,6 +305,7 @@ impl Person {
             .as_str()
             .unwrap()
             .to_owned();
+        let leases = leases(&client).await;
         // One that nobody uses: revoking it harms nothing.
         let spare = root
             .issue(&id, json!({"name": "spare", "scopes": ["users:read"]}))
@@ -245,6 +316,7 @@ impl Person {
             key: spare["id"].as_str().unwrap().to_owned(),
             action,
             failed,
+            leases,
         }
     }
 
@@ -254,8 +326,28 @@ impl Person {
             Object::Key => &self.key,
             Object::Action => &self.action,
             Object::Failed => &self.failed,
+            Object::Lease(number) => &self.leases[number],
         }
     }
+}
+
+/// Three leases on actions of a type of their own.
+async fn leases(client: &Client) -> Vec<String> {
+    let name = format!("door-{}", deed_e2e::unique());
+    let put = client.request("PUT", &format!("/action-types/{name}"));
+    put.json(&json!({})).send().await.json(201);
+    for _ in 0..3 {
+        let body = json!({"type": name, "input": null});
+        let request = client.post("/actions", &body);
+        let asked = request.header("Prefer", "respond-async").send().await;
+        asked.json(202);
+    }
+    let body = json!({"types": [name], "worker": "door", "max": 3, "lease_seconds": 600});
+    let granted = client.post("/leases", &body).send().await.json(200);
+    let granted = granted["leases"].as_array().unwrap().clone();
+    assert_eq!(granted.len(), 3);
+    let id = |lease: &Value| lease["lease_id"].as_str().unwrap().to_owned();
+    granted.iter().map(id).collect()
 }
 
 /// But for what differs from request to request.

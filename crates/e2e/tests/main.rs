@@ -27,3 +27,4 @@ mod streams;
 mod traces;
 mod unknown_routes;
 mod upgrade;
+mod workers;

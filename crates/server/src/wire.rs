@@ -29,7 +29,7 @@ use deed_domain::ports::{
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
-    ManageKeys, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
+    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -221,6 +221,7 @@ pub(crate) async fn wire(
     });
     let erasure = Arc::new(PgErasure::new(database.clone()));
     tasks.keep("eraser", move || erase_deleted(erasure.clone()));
+    let perform = Perform::new(leases.clone(), Work::new(leases.clone(), Arc::clone(&ids)));
     tasks.keep("sweeper", move || sweep(leases.clone()));
     let last_used = Arc::clone(&authenticator);
     tasks.keep("last-used", move || {
@@ -273,6 +274,7 @@ pub(crate) async fn wire(
         )
         .keeping(retention.clone()),
         define_types,
+        perform,
         cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
         follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock))
             .keeping(retention),

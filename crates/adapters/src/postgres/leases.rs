@@ -10,19 +10,19 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
-    ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Outcome, Payload, Priority,
-    Sequence, Status,
+    ActionError, ActionTypeName, Attempts, Cancel, Grant, Lease, LeaseRef, NewEvent, Outcome,
+    Payload, Priority, RetryPolicy, Sequence, Status,
 };
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{
-    Append, Appended, ClaimRequest, Finish, Finished, HeartbeatVerdict, Leases, Promoted, Released,
-    Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held, Leases, Promoted,
+    Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
 use diesel::QueryableByName;
 use diesel::data_types::PgInterval;
 use diesel::sql_types::{
-    Array, Bool, Int2, Int4, Int8, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+    Array, Bool, Double, Int2, Int4, Int8, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
 use uuid::Uuid;
 
@@ -130,6 +130,74 @@ impl TryFrom<GrantRow> for Grant {
             attempt: count("attempt", attempt)?,
             max_attempts: count("max_attempts", max_attempts)?,
             traceparent: trace_parent(traceparent, action_id)?,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct HeldRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    lease_id: Uuid,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Int2)]
+    attempt: i16,
+    #[diesel(sql_type = Int2)]
+    max_attempts: i16,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
+    #[diesel(sql_type = Int4)]
+    next_seq: i32,
+    #[diesel(sql_type = Int8)]
+    lease_ms: i64,
+    #[diesel(sql_type = Int8)]
+    retry_initial_ms: i64,
+    #[diesel(sql_type = Double)]
+    retry_factor: f64,
+    #[diesel(sql_type = Int8)]
+    retry_max_ms: i64,
+}
+
+impl TryFrom<HeldRow> for Held {
+    type Error = BadRow;
+
+    fn try_from(row: HeldRow) -> Result<Self, BadRow> {
+        let HeldRow {
+            action_id,
+            lease_id: _,
+            action_type,
+            attempt,
+            max_attempts,
+            cancel_requested,
+            next_seq,
+            lease_ms,
+            retry_initial_ms,
+            retry_factor,
+            retry_max_ms,
+        } = row;
+        let count = |column, value: i16| {
+            u16::try_from(value)
+                .map_err(|problem| BadRow::new("action_leases", column, action_id, problem))
+        };
+        Ok(Self {
+            action_type: type_name(&action_type, action_id)?,
+            attempts: Attempts {
+                used: count("attempt", attempt)?,
+                max: count("max_attempts", max_attempts)?,
+            },
+            cancel: match cancel_requested {
+                true => Cancel::Asked,
+                false => Cancel::NotAsked,
+            },
+            next_seq: sequence(next_seq, "next_seq", action_id)?,
+            lease: milliseconds(lease_ms),
+            retry: RetryPolicy::new(
+                milliseconds(retry_initial_ms),
+                retry_factor,
+                milliseconds(retry_max_ms),
+            ),
         })
     }
 }
@@ -256,6 +324,26 @@ impl Leases for PgLeases {
             .into_iter()
             .map(Grant::try_from)
             .collect::<Result<_, _>>()?)
+    }
+
+    async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("sql/held.sql")).bind_leases(leases.iter());
+        let rows: Vec<HeldRow> = self.database.rows(Access::Read, &statement).await?;
+        let mut held = HashMap::new();
+        for row in rows {
+            let key = (row.action_id, row.lease_id);
+            held.insert(key, Held::try_from(row)?);
+        }
+        Ok(leases
+            .iter()
+            .map(|lease| {
+                held.get(&(lease.action_id.as_uuid(), lease.lease_id.as_uuid()))
+                    .cloned()
+            })
+            .collect())
     }
 
     async fn heartbeat(
@@ -724,6 +812,11 @@ fn done_data(outcome: &Outcome) -> String {
 /// A time that the database has measured; its clock may have been set back meanwhile.
 fn microseconds(count: i64) -> Duration {
     Duration::from_micros(u64::try_from(count).unwrap_or(0))
+}
+
+/// A length that is kept in milliseconds; none is negative.
+fn milliseconds(count: i64) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap_or(0))
 }
 
 fn interval(duration: Duration) -> PgInterval {

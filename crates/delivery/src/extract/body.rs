@@ -9,6 +9,9 @@ use apistos::ApiComponent;
 use apistos::paths::RequestBody;
 use apistos::reference_or::ReferenceOr;
 use bytes::{Bytes, BytesMut};
+use deed_api::lease::{
+    CompleteLease, FailLease, Heartbeat, LeaseActions, ReleaseLease, ReportEvents,
+};
 use deed_api::limits::Limits;
 use deed_api::{
     action::CreateAction, action_type::PutActionType, api_key::CreateApiKey, user::CreateUser,
@@ -74,6 +77,43 @@ impl JsonBody for CreateAction {
 
 impl JsonBody for PutActionType {
     const MAX_BYTES: usize = 128 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for LeaseActions {
+    const MAX_BYTES: usize = 64 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for Heartbeat {
+    const MAX_BYTES: usize = 64 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for ReportEvents {
+    const MAX_BYTES: usize = 4 * 1024 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for CompleteLease {
+    // The output has 1 MiB for itself.
+    const MAX_BYTES: usize = 1025 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for FailLease {
+    const MAX_BYTES: usize = 64 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for ReleaseLease {
+    const MAX_BYTES: usize = KIB;
 
     fn context(_: Limits) {}
 }

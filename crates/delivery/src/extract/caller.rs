@@ -57,6 +57,7 @@ needs! {
     CanWriteKeys = Some(Permission::KeysWrite);
     CanReadActions = Some(Permission::ActionsRead);
     CanSubmit = Some(Permission::ActionsWrite);
+    CanWork = Some(Permission::ActionsWork);
     CanWriteTypes = Some(Permission::TypesWrite);
 }
 

@@ -7,12 +7,14 @@ use actix_web::{FromRequest, HttpRequest};
 use apistos::ApiComponent;
 use apistos::paths::{Parameter, ParameterDefinition, ParameterIn};
 use apistos::reference_or::ReferenceOr;
+use deed_domain::action::LeaseRef;
 use futures_util::future::LocalBoxFuture;
 use garde_actix_web::web::Path;
 use serde::Deserialize;
 
 use super::gate;
-use crate::problem::Refusal;
+use crate::lease_id;
+use crate::problem::{ErrorCode, Refusal};
 
 /// The id in the path: `{id}`.
 pub(crate) struct PathId<I>(pub(crate) I);
@@ -54,6 +56,51 @@ impl<I> ApiComponent for PathId<I> {
             required: Some(true),
             description: Some("The id.".to_owned()),
             definition: schema.map(|schema| ParameterDefinition::Schema(Box::new(schema))),
+            ..Parameter::default()
+        }]
+    }
+}
+
+/// The lease in the path: `{lease_id}`.
+pub(crate) struct PathLease(Option<LeaseRef>);
+
+impl PathLease {
+    /// The lease; what is no lease's id looks like a lease that is lost.
+    pub(crate) fn held(&self) -> Result<LeaseRef, Refusal> {
+        self.0.ok_or_else(|| Refusal::new(ErrorCode::LeaseLost))
+    }
+}
+
+impl FromRequest for PathLease {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let lease = request
+            .match_info()
+            .get("lease_id")
+            .and_then(lease_id::parse);
+        gate::after(request, async move { Ok(Self(lease)) })
+    }
+}
+
+impl ApiComponent for PathLease {
+    fn child_schemas() -> Vec<(String, ReferenceOr<apistos::Schema>)> {
+        Vec::new()
+    }
+
+    fn schema() -> Option<(String, ReferenceOr<apistos::Schema>)> {
+        None
+    }
+
+    fn parameters() -> Vec<Parameter> {
+        vec![Parameter {
+            name: "lease_id".to_owned(),
+            _in: ParameterIn::Path,
+            required: Some(true),
+            description: Some("The lease's id, as it was granted.".to_owned()),
+            definition: String::raw_schema()
+                .map(|schema| ParameterDefinition::Schema(Box::new(schema))),
             ..Parameter::default()
         }]
     }

@@ -104,6 +104,9 @@ mod tests {
     use deed_api::api_key::{ApiKeyBody, IssuedApiKeyBody};
     use deed_api::event::EventBody;
     use deed_api::health::HealthBody;
+    use deed_api::lease::{
+        HeartbeatBody, LeaseBody, LeasedActionBody, LeasesBody, RenewedBody, ReportedBody,
+    };
     use deed_api::page::Page;
     use deed_api::problem::{Fault, Problem};
     use deed_api::user::{MeBody, UserBody};
@@ -139,6 +142,10 @@ mod tests {
         let event = json!({ "seq": 1, "event": "created", "at": AT, "data": {} });
         let problem = json!({ "error": "e", "message": "m", "type": "t", "title": "t", "status": 400,
             "instance": "/", "request_id": "r" });
+        let leased = json!({ "id": ID, "type": "t", "user_id": ID, "input": 1, "attempt": 1, "max_attempts": 1 });
+        let lease = json!({ "lease_id": "l", "action": leased, "expires_at": AT, "deadline_at": AT, "next_seq": 3 });
+        let renewed = json!({ "lease_id": "l", "ok": false, "cancel_requested": false });
+        let reported = json!({ "next_seq": 3, "cancel_requested": false });
         let page = json!({ "items": [] });
         let expected = [
             ("ActionBody", written::<ActionBody>(action.clone())),
@@ -155,7 +162,14 @@ mod tests {
                 "HealthBody",
                 written::<HealthBody>(json!({ "status": "ok" })),
             ),
+            (
+                "HeartbeatBody",
+                written::<HeartbeatBody>(json!({ "leases": [] })),
+            ),
             ("IssuedApiKeyBody", written::<IssuedApiKeyBody>(key)),
+            ("LeaseBody", written::<LeaseBody>(lease)),
+            ("LeasedActionBody", written::<LeasedActionBody>(leased)),
+            ("LeasesBody", written::<LeasesBody>(json!({ "leases": [] }))),
             ("MeBody", written::<MeBody>(user.clone())),
             (
                 "PageOfActionSummaryBody",
@@ -172,6 +186,8 @@ mod tests {
             ("PageOfEventBody", written::<Page<EventBody>>(page.clone())),
             ("PageOfUserBody", written::<Page<UserBody>>(page)),
             ("Problem", written::<Problem>(problem)),
+            ("RenewedBody", written::<RenewedBody>(renewed)),
+            ("ReportedBody", written::<ReportedBody>(reported)),
             ("RetryBody", written::<RetryBody>(retry)),
             ("UserBody", written::<UserBody>(user)),
         ];

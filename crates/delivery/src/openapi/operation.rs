@@ -29,16 +29,18 @@ pub(crate) enum Tag {
     ApiKeys,
     Actions,
     Streams,
+    Leases,
     ActionTypes,
     Service,
 }
 
 impl Tag {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Users,
         Self::ApiKeys,
         Self::Actions,
         Self::Streams,
+        Self::Leases,
         Self::ActionTypes,
         Self::Service,
     ];
@@ -49,6 +51,7 @@ impl Tag {
             Self::ApiKeys => "api-keys",
             Self::Actions => "actions",
             Self::Streams => "streams",
+            Self::Leases => "leases",
             Self::ActionTypes => "action-types",
             Self::Service => "service",
         }
@@ -62,6 +65,7 @@ impl Tag {
             Self::Streams => {
                 "The events of an action while it is performed, and afterwards. Resumable."
             }
+            Self::Leases => "The right to perform actions: what workers outside the server call.",
             Self::ActionTypes => "The operations that can be asked for.",
             Self::Service => "Health and documentation of the service itself.",
         }

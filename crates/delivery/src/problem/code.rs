@@ -160,6 +160,14 @@ errors! {
         "Actions of this type are not over yet."
         means "An action type is removed only when none of its actions waits or runs."
         so "Wait until its actions are over, or cancel them: GET /actions?type=… lists them.";
+    LeaseLost = CONFLICT "lease_lost" "Lease lost"
+        "The lease is lost."
+        means "The lease has run out or its action is over, or no lease has this id. Nothing was written."
+        so "Stop this attempt: somebody else performs the action, or has. Ask for other work with POST /leases.";
+    SequenceConflict = CONFLICT "sequence_conflict" "Sequence conflict"
+        "The events do not stand at the end of the log."
+        means "`from_seq` is not the position of the next event, and the events are not those that stand there. `message` says the position."
+        so "Send each batch from the `next_seq` that the answer before it told, one batch after the other.";
     ActionNotRetryable = CONFLICT "action_not_retryable" "Action not retryable"
         "The action can't be retried."
         means "Only actions that failed or were cancelled are tried again, and only while their type still takes their input. `message` says which of these does not hold."

@@ -27,6 +27,9 @@ impl From<Error> for Refusal {
             Error::UnknownActionType => Self::new(ErrorCode::UnknownActionType),
             Error::TypeHasHandler => Self::new(ErrorCode::TypeHasHandler),
             Error::TypeHasActions => Self::new(ErrorCode::TypeHasActions),
+            Error::LeaseLost => Self::new(ErrorCode::LeaseLost),
+            Error::SequenceConflict { next_seq } => Self::new(ErrorCode::SequenceConflict)
+                .message(format!("The next event stands at {next_seq}.")),
             Error::ActionNotRetryable(why) => Self::new(ErrorCode::ActionNotRetryable)
                 .message(format!("The action can't be retried: {why}.")),
             Error::Invalid(violations) => {
@@ -66,6 +69,7 @@ fn seconds(duration: Duration) -> HeaderValue {
 mod tests {
     use super::*;
     use actix_web::ResponseError;
+    use deed_domain::action::Sequence;
     use deed_domain::error::NotRetryable;
     use std::sync::Arc;
 
@@ -95,6 +99,14 @@ mod tests {
             (Error::UnknownActionType, "unknown_action_type", 400),
             (Error::TypeHasHandler, "type_has_handler", 409),
             (Error::TypeHasActions, "type_has_actions", 409),
+            (Error::LeaseLost, "lease_lost", 409),
+            (
+                Error::SequenceConflict {
+                    next_seq: Sequence::START,
+                },
+                "sequence_conflict",
+                409,
+            ),
             (NotRetryable::Succeeded.into(), "action_not_retryable", 409),
             (Error::invalid("/a", "b"), "validation_failed", 400),
             (Error::CursorBeyondEnd, "invalid_cursor", 400),

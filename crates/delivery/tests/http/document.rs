@@ -38,7 +38,7 @@ fn every_operation_is_described() {
     let document = document();
     let mut ids = HashSet::new();
     let operations = operations(&document);
-    assert_eq!(operations.len(), 25);
+    assert_eq!(operations.len(), 31);
     for (path, method, operation) in operations {
         let id = operation["operationId"].as_str().unwrap().to_owned();
         for member in ["summary", "description"] {
@@ -156,6 +156,7 @@ async fn every_answer_says_whether_it_may_be_kept() {
         }
         let path = path
             .replace("{id}", &action_id(1).to_string())
+            .replace("{lease_id}", "none")
             .replace("{name}", "echo")
             .replace("{code}", "not_found");
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
@@ -176,8 +177,11 @@ async fn strangers_are_refused_everywhere() {
         if operation["x-public"] == true {
             continue;
         }
-        let path =
-            path.replace("{id}", "not-an-id").replace("{name}", "%20") + "?unknown=parameter";
+        let path = path
+            .replace("{id}", "not-an-id")
+            .replace("{lease_id}", "none")
+            .replace("{name}", "%20")
+            + "?unknown=parameter";
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
         let request = TestRequest::default()
             .method(method)
@@ -206,6 +210,7 @@ async fn keys_without_the_scope_are_refused_everywhere() {
             .collect();
         let path = path
             .replace("{id}", &action_id(1).to_string())
+            .replace("{lease_id}", "none")
             .replace("{name}", "echo");
         let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes()).unwrap();
         let request = TestRequest::default()
@@ -219,7 +224,7 @@ async fn keys_without_the_scope_are_refused_everywhere() {
         );
         checked += 1;
     }
-    assert_eq!(checked, 19);
+    assert_eq!(checked, 25);
 }
 
 #[test]

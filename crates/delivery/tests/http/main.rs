@@ -13,6 +13,7 @@ mod callers;
 mod document;
 mod edges;
 mod gone;
+mod leases;
 mod limits;
 mod log;
 mod metrics;

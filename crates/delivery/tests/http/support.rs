@@ -23,13 +23,14 @@ use deed_domain::email::Email;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::ports::{
     Authenticator, Clock, EventPage, Ids, MockActionReader, MockActionTypes, MockApiKeyRepository,
-    MockAuthenticator, MockClock, MockEventLog, MockIds, MockInputSchemas, MockPasswordHasher,
-    MockSubmissions, MockUserRepository, MockWakeups, NoTracer, Tracer, UserRepository, Wakeups,
+    MockAuthenticator, MockClock, MockEventLog, MockIds, MockInputSchemas, MockLeases,
+    MockPasswordHasher, MockSubmissions, MockUserRepository, MockWakeups, NoTracer, Tracer,
+    UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys,
-    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
+    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
+    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -54,6 +55,7 @@ pub(crate) struct Fakes {
     pub(crate) schemas: MockInputSchemas,
     pub(crate) actions: MockActionReader,
     pub(crate) log: MockEventLog,
+    pub(crate) leases: MockLeases,
     pub(crate) wakeups: MockWakeups,
     pub(crate) settings: HttpSettings,
     pub(crate) checks: Vec<Check>,
@@ -79,6 +81,7 @@ pub(crate) fn fakes() -> Fakes {
         schemas: MockInputSchemas::new(),
         actions: MockActionReader::new(),
         log: MockEventLog::new(),
+        leases: MockLeases::new(),
         wakeups: MockWakeups::new(),
         settings: HttpSettings::default(),
         checks: Vec::new(),
@@ -145,6 +148,8 @@ impl Fakes {
         let log = Arc::new(self.log);
         let schemas = Arc::new(self.schemas);
         let wakeups: Arc<dyn Wakeups> = Arc::new(self.wakeups);
+        let leases = Arc::new(self.leases);
+        let perform = Perform::new(leases.clone(), Work::new(leases, ids.clone()));
         let define_types = DefineTypes::new(types.clone(), schemas.clone());
         let services = Services {
             identify: Identify::new(authenticator.clone(), users.clone()),
@@ -172,6 +177,7 @@ impl Fakes {
             )
             .keeping(retention.clone()),
             define_types,
+            perform,
             cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
             follow: Follow::new(log, wakeups, authenticator, clock).keeping(retention),
         };

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::action::state::RetryReason;
-use crate::action::{ActionError, ActionTypeName, Grant, LeaseRef, NewEvent, Outcome, Sequence};
+use crate::action::{
+    ActionError, ActionTypeName, Attempts, Cancel, Grant, LeaseRef, NewEvent, Outcome, RetryPolicy,
+    Sequence,
+};
 use crate::error::StoreError;
 use crate::id::ActionId;
 
@@ -19,6 +22,23 @@ pub struct ClaimRequest {
     pub worker: String,
     /// For how long, unless renewed; `None` is what the type says.
     pub lease: Option<Duration>,
+}
+
+/// A lease that stands, as it is at the moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    /// What is performed under it.
+    pub action_type: ActionTypeName,
+    /// Which attempt it is, of how many.
+    pub attempts: Attempts,
+    /// Whether somebody has asked to cancel the action.
+    pub cancel: Cancel,
+    /// The position of the next event.
+    pub next_seq: Sequence,
+    /// For how long it was granted.
+    pub lease: Duration,
+    /// The type's retry policy.
+    pub retry: RetryPolicy,
 }
 
 /// Output or progress that a performer reports.
@@ -167,6 +187,9 @@ pub trait Leases: Send + Sync {
     /// Grants leases on waiting actions, the first in line first, each with its `started` event. No action is ever
     /// granted to two at a time.
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError>;
+
+    /// The leases as they stand; `None` for one that is lost. Changes nothing.
+    async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError>;
 
     /// Renews leases by `lease` from now.
     async fn heartbeat(

@@ -1,0 +1,385 @@
+//! `/leases`.
+
+use std::time::Duration;
+
+use apistos::api_operation;
+use deed_api::lease::{
+    CompleteLease, DoneBody, FailLease, FailureError, Heartbeat, HeartbeatBody, LeaseActions,
+    LeaseBody, LeasedActionBody, LeasesBody, ReleaseLease, RenewedBody, ReportEvents, ReportedBody,
+    WorkerEvent, WorkerEventName,
+};
+use deed_domain::Error;
+use deed_domain::action::event::Progress;
+use deed_domain::action::{
+    ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Payload, Sequence,
+};
+use deed_domain::ports::{ClaimRequest, Failure, HeartbeatVerdict};
+use deed_domain::service::Reported;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+
+use crate::answer::Answer;
+use crate::app::Api;
+use crate::extract::caller::CanWork;
+use crate::extract::{Caller, NoQuery, PathLease, Valid};
+use crate::json::raw;
+use crate::lease_id;
+use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
+use crate::problem::{ErrorCode, Refusal};
+
+const EXAMPLE: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","action":{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"report.render","user_id":"0198c0de-0000-7000-8000-0000000000a1","input":{"page":7},"attempt":1,"max_attempts":3},"expires_at":"2026-01-31T10:00:30Z","deadline_at":"2026-01-31T10:05:00Z","next_seq":3}]}"#;
+const EXAMPLE_REQUEST: &str = r#"{"types":["report.render"],"max":4,"worker":"host-1"}"#;
+const EXAMPLE_HEARTBEAT: &str = r#"{"lease_ids":["AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU"]}"#;
+const EXAMPLE_RENEWED: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","ok":true,"expires_at":"2026-01-31T10:00:40Z","cancel_requested":false}]}"#;
+const EXAMPLE_EVENTS: &str =
+    r#"{"from_seq":3,"events":[{"event":"message","data":{"text":"page 1"}}]}"#;
+const EXAMPLE_REPORTED: &str = r#"{"next_seq":4,"cancel_requested":false}"#;
+const EXAMPLE_COMPLETE: &str = r#"{"output":{"url":"https://example.com/report.pdf"}}"#;
+const EXAMPLE_FAIL: &str =
+    r#"{"error":{"code":"out_of_paper","message":"There is no paper."},"retryable":true}"#;
+const EXAMPLE_EMPTY: &str = "{}";
+
+pub(crate) const LEASE: Operation = Operation {
+    id: "leaseActions",
+    summary: "Lease actions",
+    description: "Gives a worker the right to perform actions that wait, of every user, for a limited time. Every \
+        further call about one renews its lease; a lease that runs out is somebody else's action. What was granted \
+        to a client that went away meanwhile goes back to the queue at once.",
+    tag: Tag::Leases,
+    success: &[Success {
+        status: 200,
+        description: "The leases; none where nothing waits.",
+        headers: &[],
+        content: Content::Json,
+        example: Example::Json(EXAMPLE),
+        links: &[],
+    }],
+    errors: &[],
+    request_example: Some(EXAMPLE_REQUEST),
+};
+
+/// POST `/leases`.
+#[api_operation(operation_id = "leaseActions")]
+pub(crate) async fn lease(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    body: Valid<LeaseActions>,
+    api: Api,
+) -> Result<Answer<LeasesBody>, Refusal> {
+    api.refuse_while_draining()?;
+    let caller = caller.caller;
+    let request = claim_request(body.value)?;
+    let perform = api.services().perform.clone();
+    let (hand_over, taken) = oneshot::channel();
+    api.run(async move {
+        let grants = perform.lease(&caller, &request).await?;
+        if let Err(grants) = hand_over.send(grants) {
+            // Whoever asked is gone.
+            perform.give_back(&grants).await?;
+        }
+        Ok(())
+    })
+    .await?;
+    let grants = taken
+        .await
+        .map_err(|error| Refusal::new(ErrorCode::InternalError).because(error))?;
+    let leases = grants.into_iter().map(render).collect::<Result<_, _>>()?;
+    Ok(Answer::ok(LeasesBody { leases }))
+}
+
+fn claim_request(body: LeaseActions) -> Result<ClaimRequest, Refusal> {
+    let LeaseActions {
+        types,
+        max,
+        lease_seconds,
+        worker,
+    } = body;
+    Ok(ClaimRequest {
+        types: types
+            .iter()
+            .map(|name| ActionTypeName::parse(name))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Refusal::bad_pointer("#/types", error.to_string()))?,
+        max: usize::from(max.unwrap_or(1)),
+        worker,
+        lease: lease_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+    })
+}
+
+fn render(grant: Grant) -> Result<LeaseBody, Refusal> {
+    let Grant {
+        lease:
+            Lease {
+                id,
+                expires_at,
+                deadline_at,
+                next_seq,
+                cancel_requested: _,
+            },
+        action_type,
+        user_id,
+        input,
+        attempt,
+        max_attempts,
+        traceparent: _,
+    } = grant;
+    Ok(LeaseBody {
+        lease_id: lease_id::print(id),
+        action: LeasedActionBody {
+            id: id.action_id.as_uuid(),
+            r#type: action_type.as_str().to_owned(),
+            user_id: user_id.as_uuid(),
+            input: raw(&input)?,
+            attempt,
+            max_attempts,
+        },
+        expires_at,
+        deadline_at,
+        next_seq: next_seq.get(),
+    })
+}
+
+pub(crate) const HEARTBEAT: Operation = Operation {
+    id: "renewLeases",
+    summary: "Renew leases",
+    description: "Tells that a worker lives: each lease is renewed by the length that it was granted for. Answers one \
+        verdict each, in the order asked, and whether somebody has asked to cancel the action.",
+    tag: Tag::Leases,
+    success: &[Success {
+        status: 200,
+        description: "How each lease stands.",
+        headers: &[],
+        content: Content::Json,
+        example: Example::Json(EXAMPLE_RENEWED),
+        links: &[],
+    }],
+    errors: &[],
+    request_example: Some(EXAMPLE_HEARTBEAT),
+};
+
+/// POST `/leases/heartbeat`.
+#[api_operation(operation_id = "renewLeases")]
+pub(crate) async fn heartbeat(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    body: Valid<Heartbeat>,
+    api: Api,
+) -> Result<Answer<HeartbeatBody>, Refusal> {
+    let caller = caller.caller;
+    let asked = body.value.lease_ids;
+    let parsed: Vec<Option<LeaseRef>> = asked.iter().map(|id| lease_id::parse(id)).collect();
+    let known: Vec<LeaseRef> = parsed.iter().copied().flatten().collect();
+    let perform = api.services().perform.clone();
+    let mut verdicts = api
+        .run(async move { perform.heartbeat(&caller, &known).await })
+        .await?
+        .into_iter();
+    let leases = asked
+        .into_iter()
+        .zip(parsed)
+        .map(|(lease_id, lease)| {
+            // What is no lease's id is nobody's lease.
+            let verdict = lease.and_then(|_| verdicts.next());
+            match verdict.unwrap_or(HeartbeatVerdict::Lost) {
+                HeartbeatVerdict::Held {
+                    expires_at,
+                    cancel_requested,
+                } => RenewedBody {
+                    lease_id,
+                    ok: true,
+                    expires_at: Some(expires_at),
+                    cancel_requested,
+                },
+                HeartbeatVerdict::Lost => RenewedBody {
+                    lease_id,
+                    ok: false,
+                    expires_at: None,
+                    cancel_requested: false,
+                },
+            }
+        })
+        .collect();
+    Ok(Answer::ok(HeartbeatBody { leases }))
+}
+
+pub(crate) const REPORT: Operation = Operation {
+    id: "reportEvents",
+    summary: "Report output and progress",
+    description: "Writes into the action's log, where its readers see it at once. The same events from the same \
+        `from_seq` again are written once. Renews the lease.",
+    tag: Tag::Leases,
+    success: &[Success {
+        status: 200,
+        description: "It is written.",
+        headers: &[],
+        content: Content::Json,
+        example: Example::Json(EXAMPLE_REPORTED),
+        links: &[],
+    }],
+    errors: &[ErrorCode::LeaseLost, ErrorCode::SequenceConflict],
+    request_example: Some(EXAMPLE_EVENTS),
+};
+
+/// POST `/leases/{lease_id}/events`.
+#[api_operation(operation_id = "reportEvents")]
+pub(crate) async fn report(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    lease: PathLease,
+    body: Valid<ReportEvents>,
+    api: Api,
+) -> Result<Answer<ReportedBody>, Refusal> {
+    let caller = caller.caller;
+    let ReportEvents { from_seq, events } = body.value;
+    let from_seq = Sequence::new(from_seq)
+        .ok_or_else(|| Refusal::bad_pointer("#/from_seq", "is too large".to_owned()))?;
+    let events = events
+        .into_iter()
+        .enumerate()
+        .map(|(place, event)| read_event(place, &event))
+        .collect::<Result<Vec<_>, _>>()?;
+    let lease = lease.held()?;
+    let perform = api.services().perform.clone();
+    let Reported {
+        next_seq,
+        cancel_requested,
+    } = api
+        .run(async move { perform.report(&caller, lease, from_seq, events).await })
+        .await?;
+    Ok(Answer::ok(ReportedBody {
+        next_seq: next_seq.get(),
+        cancel_requested,
+    }))
+}
+
+/// How far it is, as a worker says it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProgressData {
+    percent: Option<u8>,
+    note: Option<String>,
+}
+
+fn read_event(place: usize, event: &WorkerEvent) -> Result<NewEvent, Refusal> {
+    let wrong = |said: String| Refusal::from(Error::invalid(format!("/events/{place}/data"), said));
+    match event.event {
+        WorkerEventName::Message => Payload::parse(event.data.get())
+            .map(NewEvent::message)
+            .map_err(|error| wrong(error.to_string())),
+        WorkerEventName::Progress => {
+            let data: ProgressData = serde_json::from_str(event.data.get())
+                .map_err(|_| wrong("must be {\"percent\"?: 0–100, \"note\"?: text}".to_owned()))?;
+            if data.percent.is_some_and(|percent| percent > 100) {
+                return Err(wrong("percent must be between 0 and 100".to_owned()));
+            }
+            Ok(NewEvent::progress(&Progress {
+                percent: data.percent,
+                note: data.note,
+            }))
+        }
+    }
+}
+
+const DONE: &[Success] = &[Success {
+    status: 200,
+    description: "It is written, now or before.",
+    headers: &[],
+    content: Content::Json,
+    example: Example::Json(EXAMPLE_EMPTY),
+    links: &[],
+}];
+
+pub(crate) const COMPLETE: Operation = Operation {
+    id: "completeLease",
+    summary: "Complete an action",
+    description: "Ends the action with an output. The holder of the lease may repeat it: it is written once.",
+    tag: Tag::Leases,
+    success: DONE,
+    errors: &[ErrorCode::LeaseLost],
+    request_example: Some(EXAMPLE_COMPLETE),
+};
+
+/// POST `/leases/{lease_id}/complete`.
+#[api_operation(operation_id = "completeLease")]
+pub(crate) async fn complete(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    lease: PathLease,
+    body: Valid<CompleteLease>,
+    api: Api,
+) -> Result<Answer<DoneBody>, Refusal> {
+    let caller = caller.caller;
+    let output = Payload::parse(body.value.output.get())
+        .map_err(|error| Refusal::bad_pointer("#/output", error.to_string()))?;
+    let lease = lease.held()?;
+    let perform = api.services().perform.clone();
+    api.run(async move { perform.complete(&caller, lease, output).await })
+        .await?;
+    Ok(Answer::ok(DoneBody {}))
+}
+
+pub(crate) const FAIL: Operation = Operation {
+    id: "failLease",
+    summary: "Fail an attempt",
+    description: "Ends the attempt with an error. If another attempt may help and one is left, it follows after a \
+        pause; else the action has failed. If somebody has asked to cancel the action, a retryable failure ends it \
+        as cancelled.",
+    tag: Tag::Leases,
+    success: DONE,
+    errors: &[ErrorCode::LeaseLost],
+    request_example: Some(EXAMPLE_FAIL),
+};
+
+/// POST `/leases/{lease_id}/fail`.
+#[api_operation(operation_id = "failLease")]
+pub(crate) async fn fail(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    lease: PathLease,
+    body: Valid<FailLease>,
+    api: Api,
+) -> Result<Answer<DoneBody>, Refusal> {
+    let caller = caller.caller;
+    let FailLease {
+        error: FailureError { code, message },
+        retryable,
+        retry_after_seconds,
+    } = body.value;
+    let failure = Failure {
+        error: ActionError::new(code, message),
+        is_retryable: retryable,
+        retry_after: retry_after_seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    };
+    let lease = lease.held()?;
+    let perform = api.services().perform.clone();
+    api.run(async move { perform.fail(&caller, lease, failure).await })
+        .await?;
+    Ok(Answer::ok(DoneBody {}))
+}
+
+pub(crate) const RELEASE: Operation = Operation {
+    id: "releaseLease",
+    summary: "Give an action back",
+    description: "Puts the action back into the queue; no attempt is used.",
+    tag: Tag::Leases,
+    success: DONE,
+    errors: &[ErrorCode::LeaseLost],
+    request_example: Some(EXAMPLE_EMPTY),
+};
+
+/// POST `/leases/{lease_id}/release`.
+#[api_operation(operation_id = "releaseLease")]
+pub(crate) async fn release(
+    caller: Caller<CanWork>,
+    _: NoQuery,
+    lease: PathLease,
+    _: Valid<ReleaseLease>,
+    api: Api,
+) -> Result<Answer<DoneBody>, Refusal> {
+    let (caller, lease) = (caller.caller, lease.held()?);
+    let perform = api.services().perform.clone();
+    api.run(async move { perform.release(&caller, lease).await })
+        .await?;
+    Ok(Answer::ok(DoneBody {}))
+}

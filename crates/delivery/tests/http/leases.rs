@@ -1,0 +1,235 @@
+//! `/leases`.
+
+use std::time::Duration;
+
+use deed_domain::action::{
+    Attempts, Cancel, EventName, Grant, Lease, LeaseRef, Payload, RetryPolicy, Sequence,
+};
+use deed_domain::id::LeaseId;
+use deed_domain::ports::{Appended, Finished, HeartbeatVerdict, Held, Released};
+use insta::assert_snapshot;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::*;
+
+/// The id of the lease below.
+const LEASE: &str = "AZjA3gAAcACAAAAMAAAAAQAAAAAAAAAAAAAAAAAAAAc";
+const OTHERS: [&str; 3] = ["actions:read", "actions:write", "types:write"];
+
+fn grant() -> Grant {
+    Grant {
+        lease: Lease {
+            id: LeaseRef {
+                action_id: action_id(1),
+                lease_id: LeaseId::from_uuid(Uuid::from_u128(7)),
+            },
+            expires_at: now(),
+            deadline_at: now(),
+            next_seq: Sequence::new(3).unwrap(),
+            cancel_requested: false,
+        },
+        action_type: name("report.render"),
+        user_id: ada(),
+        input: Payload::parse(r#"{"b":1, "a":1.0}"#).unwrap(),
+        attempt: 1,
+        max_attempts: 3,
+        traceparent: None,
+    }
+}
+
+fn held() -> Held {
+    Held {
+        action_type: name("report.render"),
+        attempts: Attempts { used: 1, max: 3 },
+        cancel: Cancel::NotAsked,
+        next_seq: Sequence::new(3).unwrap(),
+        lease: Duration::from_secs(30),
+        retry: RetryPolicy::default(),
+    }
+}
+
+/// Fakes of a worker that holds every lease it names.
+fn worker() -> Fakes {
+    let mut fakes = with_scopes(&["actions:work:report.*"]);
+    fakes
+        .leases
+        .expect_held()
+        .returning(|leases| Ok(vec![Some(held()); leases.len()]));
+    fakes
+}
+
+fn about(call: &str, body: &str) -> actix_web::test::TestRequest {
+    post(&format!("/leases/{LEASE}/{call}"), body)
+}
+
+#[actix_web::test]
+async fn what_is_granted_is_told_whole() {
+    let mut fakes = worker();
+    fakes.leases.expect_claim().returning(|request| {
+        assert_eq!((request.max, request.worker.as_str()), (1, "w"));
+        assert_eq!(request.lease, None);
+        Ok(vec![grant()])
+    });
+    let body = r#"{"types":["report.render"],"worker":"w"}"#;
+    assert_snapshot!(fakes.answer(post("/leases", body)).await.text());
+}
+
+#[actix_web::test]
+async fn all_limits_of_a_claim_are_told_together() {
+    let body = r#"{"types":[],"max":501,"lease_seconds":0,"worker":""}"#;
+    let answer = worker().answer(post("/leases", body)).await;
+    refused(&answer, 400, "validation_failed");
+    let mut places = answer.places();
+    places.sort();
+    assert_eq!(places, ["#/lease_seconds", "#/max", "#/types", "#/worker"]);
+}
+
+#[actix_web::test]
+async fn a_server_that_drains_grants_nothing() {
+    let fakes = worker();
+    fakes.draining.send_replace(true);
+    let body = r#"{"types":["report.render"],"worker":"w"}"#;
+    let answer = fakes.answer(post("/leases", body)).await;
+    refused(&answer, 503, "unavailable");
+}
+
+#[actix_web::test]
+async fn a_heartbeat_answers_in_the_order_asked() {
+    let mut fakes = worker();
+    fakes.leases.expect_heartbeat().returning(|leases, _| {
+        assert_eq!(leases, [grant().lease.id]);
+        Ok(vec![HeartbeatVerdict::Held {
+            expires_at: now(),
+            cancel_requested: true,
+        }])
+    });
+    let body = json!({"lease_ids": ["nonsense", LEASE]}).to_string();
+    let answer = fakes.answer(post("/leases/heartbeat", &body)).await;
+    assert_eq!(
+        answer.json()["leases"],
+        json!([
+            {"lease_id": "nonsense", "ok": false, "expires_at": null, "cancel_requested": false},
+            {"lease_id": LEASE, "ok": true, "expires_at": "2026-01-31T10:00:00Z", "cancel_requested": true},
+        ])
+    );
+}
+
+#[actix_web::test]
+async fn events_are_messages_and_progress_only() {
+    let mut fakes = worker();
+    fakes
+        .leases
+        .expect_append()
+        .times(1)
+        .returning(|appends, _| {
+            let names: Vec<&EventName> =
+                appends[0].events.iter().map(|event| &event.name).collect();
+            assert_eq!(names, [&EventName::Message, &EventName::Progress]);
+            assert_eq!(appends[0].events[1].data.as_str(), r#"{"percent":5}"#);
+            Ok(vec![Appended::Written {
+                next_seq: Sequence::new(5).unwrap(),
+                cancel_requested: false,
+            }])
+        });
+    let api = fakes.into_api();
+    let body = r#"{"from_seq":3,"events":[{"event":"message","data":1},{"event":"progress","data":{"percent":5}}]}"#;
+    let written = answer(&api, about("events", body)).await;
+    assert_eq!(
+        (written.status, &written.json()["next_seq"]),
+        (200, &json!(5))
+    );
+    for wrong in [
+        r#"{"from_seq":3,"events":[{"event":"done","data":1}]}"#,
+        r#"{"from_seq":3,"events":[{"event":"progress","data":{"percent":101}}]}"#,
+        r#"{"from_seq":3,"events":[{"event":"progress","data":{"other":1}}]}"#,
+        r#"{"from_seq":3,"events":[]}"#,
+        r#"{"from_seq":0,"events":[{"event":"message","data":1}]}"#,
+    ] {
+        let answer = answer(&api, about("events", wrong)).await;
+        refused(&answer, 400, "validation_failed");
+    }
+}
+
+#[actix_web::test]
+async fn a_gap_is_a_conflict() {
+    let mut fakes = worker();
+    fakes.leases.expect_append().returning(|_, _| {
+        let next_seq = Sequence::new(9).unwrap();
+        Ok(vec![Appended::OutOfOrder { next_seq }])
+    });
+    let body = r#"{"from_seq":3,"events":[{"event":"message","data":1}]}"#;
+    let answer = fakes.answer(about("events", body)).await;
+    refused(&answer, 409, "sequence_conflict");
+    assert!(answer.body.contains("stands at 9"), "{answer:?}");
+}
+
+#[actix_web::test]
+async fn what_is_done_is_answered_200_and_what_is_lost_409() {
+    for (finished, released, status) in [
+        (Finished::Repeated, Released::Released, 200),
+        (Finished::Lost, Released::Lost, 409),
+    ] {
+        for (call, body) in [
+            ("complete", r#"{"output":{"a":1}}"#),
+            (
+                "fail",
+                r#"{"error":{"code":"a","message":"b"},"retryable":false}"#,
+            ),
+            ("release", "{}"),
+        ] {
+            let mut fakes = worker();
+            fakes
+                .leases
+                .expect_finish()
+                .returning(move |_| Ok(vec![finished]));
+            fakes
+                .leases
+                .expect_release()
+                .returning(move |_| Ok(vec![released]));
+            let answer = fakes.answer(about(call, body)).await;
+            assert_eq!(answer.status, status, "{call}: {answer:?}");
+            match status {
+                200 => assert_eq!(answer.body, "{}"),
+                _ => refused(&answer, 409, "lease_lost"),
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_output_has_one_mebibyte() {
+    let body = |bytes: usize| format!(r#"{{"output":"{}"}}"#, "a".repeat(bytes - 2));
+    let mut fakes = worker();
+    fakes
+        .leases
+        .expect_finish()
+        .times(1)
+        .returning(|_| Ok(vec![Finished::Repeated]));
+    let api = fakes.into_api();
+    let most = answer(&api, about("complete", &body(Payload::MAX_BYTES))).await;
+    assert_eq!(most.status, 200);
+    let more = answer(&api, about("complete", &body(Payload::MAX_BYTES + 1))).await;
+    refused(&more, 400, "validation_failed");
+}
+
+#[actix_web::test]
+async fn what_is_no_lease_is_lost() {
+    let answer = worker()
+        .answer(post("/leases/nonsense/release", "{}"))
+        .await;
+    refused(&answer, 409, "lease_lost");
+}
+
+#[actix_web::test]
+async fn working_needs_its_scope() {
+    let body = r#"{"types":["report.render"],"worker":"w"}"#;
+    let answer = with_scopes(&OTHERS).answer(post("/leases", body)).await;
+    refused(&answer, 403, "insufficient_scope");
+    let elsewhere = with_scopes(&["actions:work:other"]);
+    refused(
+        &elsewhere.answer(post("/leases", body)).await,
+        403,
+        "insufficient_scope",
+    );
+}

@@ -1,0 +1,467 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{ActionTypeName, Grant, LeaseRef, NewEvent, Outcome, Payload, Sequence};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::ports::{
+    Append, Appended, ClaimRequest, Failure, Finish, Finished, HeartbeatVerdict, Held, Leases,
+    Released,
+};
+use crate::scope::{Permission, Scope};
+use crate::service::{Attempt, Ended, Settled, Work};
+
+/// Lets workers outside the server perform actions: they lease them, report, and end them.
+///
+/// Whoever names a lease holds it: its id is unguessable, and new with every grant. A lease that is over, or whose
+/// action's type is beyond the key's scope, looks lost. Every write renews the lease by the length that it was granted
+/// for.
+#[derive(Clone)]
+pub struct Perform {
+    leases: Arc<dyn Leases>,
+    work: Work,
+}
+
+/// What a report came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// The position of the next event.
+    pub next_seq: Sequence,
+    /// Whether somebody has asked to cancel the action.
+    pub cancel_requested: bool,
+}
+
+impl Perform {
+    /// The most types that one claim may name.
+    pub const TYPES_MAX: usize = 100;
+    /// The most leases that one claim may ask for, and one heartbeat may name.
+    pub const LEASES_MAX: u16 = 500;
+    /// The most events that one report may hold.
+    pub const EVENTS_MAX: usize = 1_000;
+    /// The longest name of a worker, in characters.
+    pub const WORKER_MAX: usize = 255;
+
+    /// The use case over these ports.
+    #[must_use]
+    pub fn new(leases: Arc<dyn Leases>, work: Work) -> Self {
+        Self { leases, work }
+    }
+
+    /// Grants leases on actions that wait, of every user; none where none waits.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work` for each of the types.
+    pub async fn lease(
+        &self,
+        caller: &Caller,
+        request: &ClaimRequest,
+    ) -> Result<Vec<Grant>, Error> {
+        caller.require(Permission::ActionsWork)?;
+        let reach = caller.reach(Permission::ActionsWork).types;
+        if let Some(beyond) = request.types.iter().find(|name| !reach.includes(name)) {
+            return Err(Error::InsufficientScope(narrowed(beyond)));
+        }
+        Ok(self.leases.claim(request).await?)
+    }
+
+    /// Renews leases; one verdict each, in the order asked.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work`.
+    pub async fn heartbeat(
+        &self,
+        caller: &Caller,
+        leases: &[LeaseRef],
+    ) -> Result<Vec<HeartbeatVerdict>, Error> {
+        let held = self.held(caller, leases).await?;
+        let mut by_length: BTreeMap<Duration, Vec<LeaseRef>> = BTreeMap::new();
+        for (lease, held) in leases.iter().zip(&held) {
+            if let Some(held) = held {
+                let together = by_length.entry(held.lease).or_default();
+                // The store takes an action once in a call.
+                if !together.contains(lease) {
+                    together.push(*lease);
+                }
+            }
+        }
+        let mut verdicts = BTreeMap::new();
+        for (length, together) in by_length {
+            let renewed = self.leases.heartbeat(&together, length).await?;
+            verdicts.extend(together.into_iter().zip(renewed));
+        }
+        Ok(leases
+            .iter()
+            .map(|lease| {
+                verdicts
+                    .get(lease)
+                    .copied()
+                    .unwrap_or(HeartbeatVerdict::Lost)
+            })
+            .collect())
+    }
+
+    /// Writes output and progress from `from_seq` on. The same again is written once.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`], [`Error::SequenceConflict`].
+    pub async fn report(
+        &self,
+        caller: &Caller,
+        lease: LeaseRef,
+        from_seq: Sequence,
+        events: Vec<NewEvent>,
+    ) -> Result<Reported, Error> {
+        let held = self.held_one(caller, lease).await?;
+        let held = held.ok_or(Error::LeaseLost)?;
+        let append = Append {
+            lease,
+            from_seq,
+            events,
+        };
+        let verdicts = self.leases.append(&[append], held.lease).await?;
+        match verdicts.first() {
+            Some(Appended::Written {
+                next_seq,
+                cancel_requested,
+            }) => Ok(Reported {
+                next_seq: *next_seq,
+                cancel_requested: *cancel_requested,
+            }),
+            Some(Appended::OutOfOrder { next_seq }) => Err(Error::SequenceConflict {
+                next_seq: *next_seq,
+            }),
+            Some(Appended::Lost) | None => Err(Error::LeaseLost),
+        }
+    }
+
+    /// Ends the action with an output. The holder may say so again: it is written once.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`].
+    pub async fn complete(
+        &self,
+        caller: &Caller,
+        lease: LeaseRef,
+        output: Payload,
+    ) -> Result<(), Error> {
+        // What is beyond the key's scope is not ended; what is over may have been ended by this very lease.
+        self.refuse_beyond_scope(caller, lease).await?;
+        self.finish(lease, Outcome::Succeeded(output)).await
+    }
+
+    /// Ends the attempt with a failure: another follows if that can help and one is left, else the action has failed.
+    /// Where the end of the action was written, the holder may say so again.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`].
+    pub async fn fail(
+        &self,
+        caller: &Caller,
+        lease: LeaseRef,
+        failure: Failure,
+    ) -> Result<(), Error> {
+        let Some(held) = self.refuse_beyond_scope(caller, lease).await? else {
+            return self.finish(lease, Outcome::Failed(failure.error)).await;
+        };
+        let attempt = Attempt {
+            lease,
+            attempts: held.attempts,
+            cancel: held.cancel,
+            retry: held.retry,
+            next_seq: held.next_seq,
+            unsent: Vec::new(),
+            ended: Ended::Failed(failure),
+        };
+        match self.work.settle(&attempt).await? {
+            Settled::Over(_) | Settled::Again => Ok(()),
+            Settled::Lost => Err(Error::LeaseLost),
+        }
+    }
+
+    /// Gives the action back unharmed: no attempt is used.
+    ///
+    /// # Errors
+    /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`].
+    pub async fn release(&self, caller: &Caller, lease: LeaseRef) -> Result<(), Error> {
+        let held = self.held_one(caller, lease).await?;
+        held.ok_or(Error::LeaseLost)?;
+        match self.leases.release(&[lease]).await?.first() {
+            Some(Released::Released) => Ok(()),
+            Some(Released::Lost) | None => Err(Error::LeaseLost),
+        }
+    }
+
+    /// Gives back what was granted to somebody who is gone.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; then the leases run out by themselves.
+    pub async fn give_back(&self, grants: &[Grant]) -> Result<(), Error> {
+        let leases: Vec<LeaseRef> = grants.iter().map(|grant| grant.lease.id).collect();
+        self.leases.release(&leases).await?;
+        Ok(())
+    }
+
+    async fn finish(&self, lease: LeaseRef, outcome: Outcome) -> Result<(), Error> {
+        let finish = Finish {
+            lease,
+            from_seq: None,
+            events: Vec::new(),
+            outcome,
+        };
+        match self.leases.finish(&[finish]).await?.first() {
+            Some(Finished::Finished(_) | Finished::Repeated) => Ok(()),
+            Some(Finished::Lost) | None => Err(Error::LeaseLost),
+        }
+    }
+
+    /// The lease as it stands, if it stands.
+    async fn refuse_beyond_scope(
+        &self,
+        caller: &Caller,
+        lease: LeaseRef,
+    ) -> Result<Option<Held>, Error> {
+        caller.require(Permission::ActionsWork)?;
+        let reach = caller.reach(Permission::ActionsWork).types;
+        let held = self.leases.held(&[lease]).await?.pop().flatten();
+        match held {
+            Some(held) if !reach.includes(&held.action_type) => Err(Error::LeaseLost),
+            held => Ok(held),
+        }
+    }
+
+    async fn held_one(&self, caller: &Caller, lease: LeaseRef) -> Result<Option<Held>, Error> {
+        Ok(self.held(caller, &[lease]).await?.pop().flatten())
+    }
+
+    /// Those of the leases that stand and are within the key's scope.
+    async fn held(&self, caller: &Caller, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, Error> {
+        caller.require(Permission::ActionsWork)?;
+        let reach = caller.reach(Permission::ActionsWork).types;
+        let mut held = self.leases.held(leases).await?;
+        for one in &mut held {
+            if one
+                .as_ref()
+                .is_some_and(|held| !reach.includes(&held.action_type))
+            {
+                *one = None;
+            }
+        }
+        Ok(held)
+    }
+}
+
+fn narrowed(name: &ActionTypeName) -> Scope {
+    let text = format!("{}:{name}", Permission::ActionsWork);
+    text.parse().unwrap_or(Scope::all(Permission::ActionsWork))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::{ActionError, Attempts, Cancel, RetryPolicy};
+    use crate::id::{ActionId, LeaseId};
+    use crate::ports::{MockIds, MockLeases, Requeued};
+    use crate::service::testing::{key_of, user};
+    use uuid::Uuid;
+
+    fn lease(n: u128) -> LeaseRef {
+        LeaseRef {
+            action_id: ActionId::from_uuid(Uuid::from_u128(n)),
+            lease_id: LeaseId::from_uuid(Uuid::from_u128(n + 100)),
+        }
+    }
+
+    fn held(seconds: u64) -> Held {
+        Held {
+            action_type: ActionTypeName::parse("report.render").unwrap(),
+            attempts: Attempts { used: 1, max: 3 },
+            cancel: Cancel::NotAsked,
+            next_seq: Sequence::new(3).unwrap(),
+            lease: Duration::from_secs(seconds),
+            retry: RetryPolicy::default(),
+        }
+    }
+
+    fn perform(mut leases: MockLeases, held: Option<Held>) -> Perform {
+        leases
+            .expect_held()
+            .returning(move |asked| Ok(vec![held.clone(); asked.len()]));
+        let leases: Arc<dyn Leases> = Arc::new(leases);
+        let mut ids = MockIds::new();
+        ids.expect_random_bytes().returning(|| [0; 64]);
+        Perform::new(leases.clone(), Work::new(leases, Arc::new(ids)))
+    }
+
+    fn worker() -> Caller {
+        key_of(user(1), &["actions:work"])
+    }
+
+    fn elsewhere() -> Caller {
+        key_of(user(1), &["actions:work:other"])
+    }
+
+    fn request(types: &[&str]) -> ClaimRequest {
+        ClaimRequest {
+            types: types
+                .iter()
+                .map(|name| ActionTypeName::parse(name).unwrap())
+                .collect(),
+            max: 1,
+            worker: "w".to_owned(),
+            lease: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_leases_the_types_of_its_scope_only() {
+        let mut leases = MockLeases::new();
+        leases.expect_claim().times(1).returning(|_| Ok(Vec::new()));
+        let perform = perform(leases, None);
+        let narrow = key_of(user(1), &["actions:work:report.*"]);
+        let taken = perform.lease(&narrow, &request(&["report.a"])).await;
+        assert_eq!(taken, Ok(Vec::new()));
+        let Err(Error::InsufficientScope(scope)) = perform
+            .lease(&narrow, &request(&["report.a", "echo"]))
+            .await
+        else {
+            panic!("it was granted");
+        };
+        assert_eq!(scope.to_string(), "actions:work:echo");
+        let reader = key_of(user(1), &["actions:read"]);
+        let refused = perform.lease(&reader, &request(&["echo"])).await;
+        assert!(matches!(refused, Err(Error::InsufficientScope(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_beyond_the_scope_looks_lost_everywhere() {
+        // None of the store's writes is expected.
+        let perform = perform(MockLeases::new(), Some(held(30)));
+        let caller = elsewhere();
+        let error = ActionError::new("a", "b");
+        let failure = Failure {
+            error,
+            is_retryable: true,
+            retry_after: None,
+        };
+        let from = Sequence::new(3).unwrap();
+        assert_eq!(
+            perform.heartbeat(&caller, &[lease(1)]).await,
+            Ok(vec![HeartbeatVerdict::Lost])
+        );
+        let reported = perform.report(&caller, lease(1), from, Vec::new()).await;
+        assert_eq!(reported, Err(Error::LeaseLost));
+        let output = Payload::empty_object();
+        let completed = perform.complete(&caller, lease(1), output).await;
+        assert_eq!(completed, Err(Error::LeaseLost));
+        let failed = perform.fail(&caller, lease(1), failure).await;
+        assert_eq!(failed, Err(Error::LeaseLost));
+        let released = perform.release(&caller, lease(1)).await;
+        assert_eq!(released, Err(Error::LeaseLost));
+    }
+
+    #[tokio::test]
+    async fn every_write_renews_by_the_leases_own_length() {
+        let length = Duration::from_secs(77);
+        let mut leases = MockLeases::new();
+        leases
+            .expect_heartbeat()
+            .withf(move |together, lease| together.len() == 1 && *lease == length)
+            .times(1)
+            .returning(|_, _| Ok(vec![HeartbeatVerdict::Lost]));
+        leases
+            .expect_append()
+            .withf(move |_, lease| *lease == length)
+            .times(1)
+            .returning(|_, _| {
+                Ok(vec![Appended::Written {
+                    next_seq: Sequence::new(4).unwrap(),
+                    cancel_requested: true,
+                }])
+            });
+        let perform = perform(leases, Some(held(77)));
+        // Named twice, it is renewed once.
+        let twice = [lease(1), lease(1)];
+        assert_eq!(
+            perform.heartbeat(&worker(), &twice).await,
+            Ok(vec![HeartbeatVerdict::Lost; 2])
+        );
+        let from = Sequence::new(3).unwrap();
+        let reported = perform.report(&worker(), lease(1), from, Vec::new()).await;
+        assert!(reported.unwrap().cancel_requested);
+    }
+
+    #[tokio::test]
+    async fn a_report_at_the_wrong_position_tells_the_right_one() {
+        let mut leases = MockLeases::new();
+        let next_seq = Sequence::new(9).unwrap();
+        leases
+            .expect_append()
+            .returning(move |_, _| Ok(vec![Appended::OutOfOrder { next_seq }]));
+        let perform = perform(leases, Some(held(30)));
+        let from = Sequence::new(3).unwrap();
+        let refused = perform.report(&worker(), lease(1), from, Vec::new()).await;
+        assert_eq!(refused, Err(Error::SequenceConflict { next_seq }));
+    }
+
+    #[tokio::test]
+    async fn completing_twice_is_no_error_and_completing_late_is() {
+        for (verdict, expected) in [
+            (Finished::Finished(Sequence::new(3).unwrap()), Ok(())),
+            (Finished::Repeated, Ok(())),
+            (Finished::Lost, Err(Error::LeaseLost)),
+        ] {
+            let mut leases = MockLeases::new();
+            leases.expect_finish().returning(move |_| Ok(vec![verdict]));
+            let output = Payload::empty_object();
+            let completed = perform(leases, None)
+                .complete(&worker(), lease(1), output)
+                .await;
+            assert_eq!(completed, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_followed_by_another_attempt_if_that_can_help() {
+        let failure = |is_retryable| Failure {
+            error: ActionError::new("a", "b"),
+            is_retryable,
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        let mut leases = MockLeases::new();
+        leases
+            .expect_requeue()
+            .withf(|requeues| requeues[0].pause == Duration::from_secs(7))
+            .times(1)
+            .returning(|_| Ok(vec![Requeued::Requeued]));
+        let again = perform(leases, Some(held(30)))
+            .fail(&worker(), lease(1), failure(true))
+            .await;
+        assert_eq!(again, Ok(()));
+        let mut leases = MockLeases::new();
+        leases
+            .expect_finish()
+            .times(1)
+            .returning(|_| Ok(vec![Finished::Finished(Sequence::new(3).unwrap())]));
+        let over = perform(leases, Some(held(30)))
+            .fail(&worker(), lease(1), failure(false))
+            .await;
+        assert_eq!(over, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_stands_is_released() {
+        let mut leases = MockLeases::new();
+        leases
+            .expect_release()
+            .times(1)
+            .returning(|_| Ok(vec![Released::Released]));
+        let released = perform(leases, Some(held(30)))
+            .release(&worker(), lease(1))
+            .await;
+        assert_eq!(released, Ok(()));
+        let gone = perform(MockLeases::new(), None);
+        let released = gone.release(&worker(), lease(1)).await;
+        assert_eq!(released, Err(Error::LeaseLost));
+    }
+}
