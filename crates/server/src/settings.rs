@@ -287,6 +287,13 @@ impl Settings {
                 "Lower the one or raise the other",
             ));
         }
+        if self.stream_max_age < Duration::from_secs(1) {
+            return Err(Fault::new(
+                Exit::Configuration,
+                "DEED_STREAM_MAX_AGE is too short for a stream to tell anything",
+                "Make it 1s or more",
+            ));
+        }
         if self.listen.port() != 0 && self.metrics_listen == MetricsListen::On(self.listen) {
             return Err(Fault::new(
                 Exit::Configuration,
@@ -432,6 +439,14 @@ mod tests {
         assert!(fault.contains("DEED_METRICS_LISTEN"), "{fault}");
         let chosen = parse(&["--listen=[::1]:0", "--metrics-listen=[::1]:0"]).unwrap();
         chosen.check().unwrap();
+    }
+
+    #[test]
+    fn a_stream_lasts_for_a_second_at_the_least() {
+        let short = parse(&["--stream-max-age=999ms"]).unwrap();
+        let fault = short.check().unwrap_err().to_string();
+        assert!(fault.contains("DEED_STREAM_MAX_AGE"), "{fault}");
+        parse(&["--stream-max-age=1s"]).unwrap().check().unwrap();
     }
 
     #[test]
