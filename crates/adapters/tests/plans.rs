@@ -272,6 +272,16 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
             include_str!("../src/postgres/sql/erasure_end.sql"),
             2,
         ),
+        (
+            "keys_prune",
+            include_str!("../src/postgres/sql/keys_prune.sql"),
+            2,
+        ),
+        (
+            "unfinished",
+            include_str!("../src/postgres/sql/unfinished.sql"),
+            2,
+        ),
     ] {
         let plan = plan(&client, sql, parameters).await;
         assert!(
