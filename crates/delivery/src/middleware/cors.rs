@@ -38,7 +38,7 @@ pub(crate) fn cors(origins: &[String]) -> Cors {
             HeaderName::from_static("idempotency-key"),
             HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
-        HeaderName::from_static("traceparent"),
+            HeaderName::from_static("traceparent"),
             HeaderName::from_static("x-api-key"),
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("x-user-id"),
