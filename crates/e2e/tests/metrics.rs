@@ -70,7 +70,8 @@ pub(crate) async fn load(server: &Server) {
     let client = server.user(&ACTIONS).await;
     let perform = async |n: usize| {
         let input = match n % 4 {
-            0 => json!({"text": "a b c", "delay_ms": 20}),
+            // Slow enough for its words to be written before its end, whatever else the machine does.
+            0 => json!({"text": "a b c", "delay_ms": 400}),
             1 => json!({"text": "a b c", "fail_at": 2}),
             _ => json!({"text": "a b c d e f", "repeat": 20}),
         };
