@@ -1,0 +1,229 @@
+//! Granting leases: from the queue, for one performer or many, and to those who ask again.
+
+use std::collections::{HashMap, HashSet};
+
+use deed_domain::action::{ActionTypeName, Grant, LeaseRequest};
+use deed_domain::error::StoreError;
+use deed_domain::ports::{Filled, Slot};
+use diesel::QueryableByName;
+use diesel::data_types::PgInterval;
+use diesel::sql_types::{Array, Binary, Int2, Int4, Int8, Interval, Nullable, Text};
+
+use super::{GrantRow, PgLeases, count, interval, lanes, microseconds};
+use crate::postgres::error::{BadRow, DbError};
+use crate::postgres::pool::Access;
+use crate::postgres::statement::Statement;
+
+/// Lets one of two through that grant leases for one request at a time.
+const BY_REQUEST: &str = "action_leases_by_request";
+/// How often it is tried to fill slots of which others fill some.
+const TRIES: u32 = 3;
+
+#[derive(QueryableByName)]
+struct ReadyRow {
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+}
+
+#[derive(QueryableByName)]
+struct GrantedRow {
+    #[diesel(sql_type = Binary)]
+    request: Vec<u8>,
+    #[diesel(embed)]
+    grant: GrantRow,
+}
+
+impl PgLeases {
+    /// Grants leases to `slots`, the first one first; answers to which.
+    pub(super) async fn grant(
+        &self,
+        types: &[ActionTypeName],
+        slots: &[(i16, &Slot)],
+    ) -> Result<Vec<(usize, Grant)>, DbError> {
+        if types.is_empty() || slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lanes = lanes(types);
+        let statement = Statement::new(include_str!("../sql/claim.sql"))
+            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
+            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
+            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()])
+            .bind::<Int4, _>(count(slots.len()))
+            .bind::<Array<Text>, Vec<String>>(
+                slots
+                    .iter()
+                    .map(|(_, slot)| slot.worker.replace('\0', ""))
+                    .collect(),
+            )
+            .bind::<Array<Nullable<Interval>>, Vec<Option<PgInterval>>>(
+                slots
+                    .iter()
+                    .map(|(_, slot)| slot.lease.map(interval))
+                    .collect(),
+            )
+            .bind::<Array<Nullable<Binary>>, Vec<Option<&[u8]>>>(
+                slots
+                    .iter()
+                    .map(|(_, slot)| Some(slot.request.as_ref()?.as_bytes().as_slice()))
+                    .collect(),
+            )
+            .bind::<Array<Nullable<Int2>>, Vec<Option<i16>>>(
+                slots
+                    .iter()
+                    .map(|(place, slot)| slot.request.map(|_| *place))
+                    .collect(),
+            );
+        let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut granted = Vec::with_capacity(rows.len());
+        for row in rows {
+            self.metrics()
+                .granted(&row.action_type, microseconds(row.waited_us));
+            self.log_grew(row.action_id, row.next_seq.saturating_sub(1))?;
+            let slot = usize::try_from(row.place.saturating_sub(1))
+                .map_err(|problem| BadRow::new("action_leases", "place", row.action_id, problem))?;
+            granted.push((slot, Grant::try_from(row)?));
+        }
+        Ok(granted)
+    }
+
+    pub(super) async fn fill_slots(
+        &self,
+        types: &[ActionTypeName],
+        slots: &[Slot],
+    ) -> Result<Vec<Filled>, StoreError> {
+        let mut open: Vec<(usize, i16, &Slot)> = numbered(slots);
+        let mut filled = Vec::new();
+        for _ in 0..TRIES {
+            let asked: Vec<(i16, &Slot)> =
+                open.iter().map(|(_, nth, slot)| (*nth, *slot)).collect();
+            match self.grant(types, &asked).await {
+                Ok(granted) => {
+                    filled.extend(granted.into_iter().filter_map(|(place, grant)| {
+                        let (slot, _, _) = open.get(place)?;
+                        Some(Filled {
+                            slot: *slot,
+                            grant,
+                            is_repeat: false,
+                        })
+                    }));
+                    break;
+                }
+                Err(error) if error.is_constraint(BY_REQUEST) => {
+                    filled.extend(self.granted_elsewhere(&mut open).await?);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// What others have granted to the requests of these slots, which are filled with it.
+    async fn granted_elsewhere(
+        &self,
+        open: &mut Vec<(usize, i16, &Slot)>,
+    ) -> Result<Vec<Filled>, StoreError> {
+        let requests: HashSet<LeaseRequest> = open
+            .iter()
+            .filter_map(|(_, _, slot)| slot.request)
+            .collect();
+        let requests: Vec<LeaseRequest> = requests.into_iter().collect();
+        let mut filled = Vec::new();
+        let mut taken = HashSet::new();
+        for (request, grant) in self.granted_to(&requests).await? {
+            let slot = open
+                .iter()
+                .find(|(_, _, slot)| slot.request == Some(request));
+            if let Some((slot, _, _)) = slot {
+                taken.insert(request);
+                filled.push(Filled {
+                    slot: *slot,
+                    grant,
+                    is_repeat: true,
+                });
+            }
+        }
+        open.retain(|(_, _, slot)| slot.request.is_none_or(|request| !taken.contains(&request)));
+        Ok(filled)
+    }
+
+    pub(super) async fn granted_to(
+        &self,
+        requests: &[LeaseRequest],
+    ) -> Result<Vec<(LeaseRequest, Grant)>, StoreError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(include_str!("../sql/granted.sql"))
+            .bind::<Array<Binary>, Vec<&[u8]>>(
+                requests
+                    .iter()
+                    .map(|request| request.as_bytes().as_slice())
+                    .collect(),
+            );
+        let rows: Vec<GrantedRow> = self.database.rows(Access::Read, &statement).await?;
+        rows.into_iter()
+            .map(|GrantedRow { request, grant }| {
+                let request: [u8; 32] = request.try_into().map_err(|_| {
+                    BadRow::new("action_leases", "request", grant.action_id, "not a hash")
+                })?;
+                Ok((LeaseRequest::from_bytes(request), Grant::try_from(grant)?))
+            })
+            .collect()
+    }
+
+    pub(super) async fn types_ready(
+        &self,
+        types: &[ActionTypeName],
+    ) -> Result<Vec<ActionTypeName>, StoreError> {
+        if types.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lanes = lanes(types);
+        let statement = Statement::new(include_str!("../sql/ready.sql"))
+            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
+            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
+            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()]);
+        let rows: Vec<ReadyRow> = self.database.rows(Access::Read, &statement).await?;
+        let names: HashSet<String> = rows.into_iter().map(|row| row.action_type).collect();
+        let mut ready = types.to_vec();
+        ready.retain(|name| names.contains(name.as_str()));
+        Ok(ready)
+    }
+}
+
+/// Each with its place, and which of its request's slots it is.
+fn numbered(slots: &[Slot]) -> Vec<(usize, i16, &Slot)> {
+    let mut nth: HashMap<LeaseRequest, i16> = HashMap::new();
+    slots
+        .iter()
+        .enumerate()
+        .map(|(place, slot)| {
+            let nth = slot.request.map_or(1, |request| {
+                let nth = nth.entry(request).or_default();
+                *nth = nth.saturating_add(1);
+                *nth
+            });
+            (place, nth, slot)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slots_of_a_request_are_counted_apart() {
+        let slot = |request: Option<u8>| Slot {
+            worker: "w".to_owned(),
+            lease: None,
+            request: request.map(|byte| LeaseRequest::from_bytes([byte; 32])),
+        };
+        let slots = [Some(1), None, Some(2), Some(1), None].map(slot);
+        let numbered: Vec<_> = numbered(&slots)
+            .into_iter()
+            .map(|(place, nth, _)| (place, nth))
+            .collect();
+        assert_eq!(numbered, [(0, 1), (1, 1), (2, 1), (3, 2), (4, 1)]);
+    }
+}
