@@ -40,6 +40,10 @@ mod testing {
             Ok(())
         }
 
+        async fn checkpoint(&self, _: Payload) -> Result<(), Stopped> {
+            Ok(())
+        }
+
         fn is_cancelled(&self) -> bool {
             false
         }
@@ -72,6 +76,7 @@ mod testing {
             attempt: 1,
             max_attempts: 3,
             messages_before,
+            checkpoint: None,
             traceparent: None,
         };
         let performance: Arc<dyn Performance> = record.clone();

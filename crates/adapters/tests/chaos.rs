@@ -27,6 +27,7 @@ use deed_domain::ports::{
     ActionTypes as _, Append, Appended, ClaimRequest, Clock as _, Finish, Finished, Ids as _,
     Leases as _, Submissions as _, Submitted,
 };
+use deed_domain::scope::TypeReach;
 use deed_testkit::TestDatabase;
 use tokio::task::JoinSet;
 
@@ -150,8 +151,11 @@ async fn perform(chaos: Arc<Chaos>, name: usize) {
                 lease,
                 from_seq: grant.lease.next_seq,
                 events: vec![chunk.clone(), chunk.clone()],
+                checkpoint: None,
             };
-            let appended = leases.append(std::slice::from_ref(&append), LEASE).await;
+            let appended = leases
+                .append(std::slice::from_ref(&append), &TypeReach::All)
+                .await;
             match turn % 7 {
                 0 => {
                     tokio::time::sleep(LEASE * 2).await;
@@ -172,7 +176,7 @@ async fn perform(chaos: Arc<Chaos>, name: usize) {
             // An append without an answer is sent again, as it was.
             let next = match appended {
                 Ok(verdicts) => verdicts[0],
-                Err(_) => match leases.append(&[append], LEASE).await {
+                Err(_) => match leases.append(&[append], &TypeReach::All).await {
                     Ok(verdicts) => verdicts[0],
                     Err(_) => continue,
                 },
@@ -207,8 +211,9 @@ async fn write_late(leases: &PgLeases, grant: &Grant) {
                 lease,
                 from_seq,
                 events: vec![chunk.clone()],
+                checkpoint: None,
             };
-            let _ = leases.append(&[late], LEASE).await;
+            let _ = leases.append(&[late], &TypeReach::All).await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

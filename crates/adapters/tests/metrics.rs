@@ -24,6 +24,7 @@ use deed_domain::ports::{
     ActionTypes as _, Append, Authenticator as _, CancelVerdict, ClaimRequest, Clock as _, Finish,
     Finished, Ids as _, Leases as _, Requeue, Requeued, Submissions as _, UserRepository as _,
 };
+use deed_domain::scope::TypeReach;
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::user::{DisplayName, NewUser};
 use deed_testkit::TestDatabase;
@@ -174,12 +175,13 @@ async fn an_action_is_counted_from_its_submission_to_its_end() {
         lease: grant.lease.id,
         from_seq: grant.lease.next_seq,
         events: vec![NewEvent::message(Payload::empty_object()); 2],
+        checkpoint: None,
     };
     for _ in 0..2 {
         // The second one is no news, and not counted again.
         fixture
             .leases
-            .append(std::slice::from_ref(&append), LEASE)
+            .append(std::slice::from_ref(&append), &TypeReach::All)
             .await
             .unwrap();
     }

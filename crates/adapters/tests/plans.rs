@@ -202,7 +202,7 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
     for (name, sql, parameters) in [
         ("submit", include_str!("../src/postgres/sql/submit.sql"), 13),
         ("claim", include_str!("../src/postgres/sql/claim.sql"), 6),
-        ("append", include_str!("../src/postgres/sql/append.sql"), 9),
+        ("append", include_str!("../src/postgres/sql/append.sql"), 10),
         (
             "messages",
             include_str!("../src/postgres/sql/messages.sql"),
@@ -234,6 +234,11 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
             "promote",
             include_str!("../src/postgres/sql/promote.sql"),
             1,
+        ),
+        (
+            "give_up",
+            include_str!("../src/postgres/sql/give_up.sql"),
+            3,
         ),
         (
             "next_due",
@@ -311,6 +316,27 @@ async fn the_claim_reads_lane_by_lane_in_order() {
         plan.matches("Sort Key: u.place").count() * 2,
         "only the lanes themselves are sorted:\n{plan}"
     );
+}
+
+/// Else the sweeper would look at everything that is scheduled, or that has a limit, once a second.
+#[tokio::test]
+async fn what_is_due_is_found_without_a_look_at_the_rest() {
+    let (_fixture, client) = aged().await;
+    for (sql, parameters, bound) in [
+        (
+            include_str!("../src/postgres/sql/promote.sql"),
+            1,
+            "Index Cond: ((run_at IS NOT NULL) AND (run_at <= statement_timestamp()))",
+        ),
+        (
+            include_str!("../src/postgres/sql/give_up.sql"),
+            3,
+            "Index Cond: ((give_up_at IS NOT NULL) AND (give_up_at <= statement_timestamp()))",
+        ),
+    ] {
+        let plan = plan(&client, sql, parameters).await;
+        assert!(plan.contains(bound), "{plan}");
+    }
 }
 
 /// It counts everything that waits, so it reads no rows for that: only the index.

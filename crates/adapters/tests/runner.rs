@@ -23,10 +23,12 @@ use deed_domain::caller::Reach;
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, UserId};
 use deed_domain::ports::{
-    ActionHandler, ActionReader as _, ActionTypes as _, Append, Appended, ClaimRequest, Context,
-    EventLog as _, Failure, Finish, Finished, HeartbeatVerdict, Held, Ids as _, Leases, Promoted,
-    Released, Requeue, Requeued, Rescued, Submissions as _, Submitted, Task, Wakeups as _,
+    ActionHandler, ActionReader as _, ActionTypes as _, Append, Appended, Beat, ClaimRequest,
+    Context, EventLog as _, Failure, Finish, Finished, GivenUp, HeartbeatVerdict, Held, Ids as _,
+    Leases, Promoted, Released, Requeue, Requeued, Rescued, Submissions as _, Submitted, Task,
+    Wakeups as _,
 };
+use deed_domain::scope::TypeReach;
 use deed_domain::service::Work;
 use deed_testkit::TestDatabase;
 use futures_util::StreamExt as _;
@@ -414,6 +416,59 @@ async fn an_attempt_that_takes_too_long_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_action_that_takes_too_long_altogether_is_over() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test).await;
+    let action_type = ActionType {
+        time_limit: Some(Duration::from_secs(1)),
+        ..named("act")
+    };
+    let handler = Act {
+        action_type,
+        perform: |_: Task, _: Context| std::future::pending::<Result<Payload, Failure>>(),
+    };
+    let (drain, running) = replica.run([shared(handler)], GRACE).await;
+    let id = replica.submit("act", "{}").await;
+    let action = replica.over_soon(id).await;
+    assert_eq!(
+        (action.overview.status, action.overview.attempt),
+        (Status::Failed, 1)
+    );
+    assert_eq!(action.overview.error, Some(ActionError::time_limit()));
+    drop(drain);
+    running.await.unwrap();
+    // Nobody takes this one.
+    let id = replica.submit("act", "{}").await;
+    let action = replica.over_soon(id).await;
+    assert_eq!(
+        (action.overview.status, action.overview.attempt),
+        (Status::Failed, 0)
+    );
+    assert_eq!(action.overview.error, Some(ActionError::time_limit()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_attempt_leaves_the_next_one_gets() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test).await;
+    let handler = act(|task: Task, context: Context| async move {
+        let state = task.checkpoint.clone();
+        let number = Payload::parse(&task.attempt.to_string()).unwrap();
+        context.message(number.clone()).await?;
+        if task.attempt < 3 {
+            context.checkpoint(number).await?;
+            return Err(Failure::retryable("again", "It is not done."));
+        }
+        Ok(state.unwrap())
+    });
+    let (_drain, _running) = replica.run([handler], GRACE).await;
+    let id = replica.submit("act", "{}").await;
+    let action = replica.over_soon(id).await;
+    assert_eq!(action.overview.status, Status::Succeeded);
+    assert_eq!(action.output, Some(Payload::parse("2").unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_handler_stops_and_the_action_is_cancelled() {
     let test = TestDatabase::fresh().await;
     let replica = Replica::over(&test).await;
@@ -769,20 +824,16 @@ impl Leases for SlowAnswer {
         self.leases.held(leases).await
     }
 
-    async fn heartbeat(
-        &self,
-        leases: &[LeaseRef],
-        lease: Duration,
-    ) -> Result<Vec<HeartbeatVerdict>, StoreError> {
-        self.leases.heartbeat(leases, lease).await
+    async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<HeartbeatVerdict>, StoreError> {
+        self.leases.heartbeat(beats).await
     }
 
     async fn append(
         &self,
         appends: &[Append],
-        lease: Duration,
+        reach: &TypeReach,
     ) -> Result<Vec<Appended>, StoreError> {
-        self.leases.append(appends, lease).await
+        self.leases.append(appends, reach).await
     }
 
     async fn messages(&self, action: ActionId, before: Sequence) -> Result<u32, StoreError> {
@@ -803,6 +854,10 @@ impl Leases for SlowAnswer {
 
     async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError> {
         self.leases.rescue(limit).await
+    }
+
+    async fn give_up(&self, limit: usize) -> Result<Vec<GivenUp>, StoreError> {
+        self.leases.give_up(limit).await
     }
 
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use deed_adapters::clock::SystemClock;
 use deed_adapters::postgres::{Database, housekeeping, migrate};
-use deed_domain::action::{ActionType, ActionTypeName, PerformedBy, Priority, RetryPolicy, Status};
+use deed_domain::action::{
+    ActionType, ActionTypeName, Lease, PerformedBy, Priority, RetryPolicy, Status,
+};
 use deed_domain::api_key::KeyName;
 use deed_domain::caller::Actor;
 use deed_domain::email::Email;
@@ -102,6 +104,10 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
             .collect();
         format!("({column} = ANY (ARRAY[{}]))", names.join(", "))
     };
+    let checkpoint = format!(
+        "(octet_length(checkpoint) <= {})",
+        Lease::CHECKPOINT_MAX_BYTES
+    );
     let day = i64::try_from(RetryPolicy::MAX_LIMIT.as_millis()).unwrap();
     let actors = [
         Actor::Anonymous,
@@ -145,6 +151,12 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
             ),
         ),
         ("action_types_retry_max_range", between("retry_max_ms", 0, day)),
+        (
+            "action_types_time_limit_range",
+            between("time_limit_ms", 1, i64::try_from(ActionType::TIME_LIMIT_LIMIT.as_millis()).unwrap()).replace("2592000000", "'2592000000'::bigint"),
+        ),
+        ("action_queue_checkpoint_length", checkpoint.clone()),
+        ("action_leases_checkpoint_length", checkpoint),
         ("actions_priority_range", between("priority", 0, Priority::MAX.into())),
         ("actions_traceparent_length", format!("(char_length(traceparent) = {})", TraceParent::LENGTH)),
         ("action_results_status_known", one_of("status", over.map(Status::as_str).collect())),

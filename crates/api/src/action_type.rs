@@ -103,6 +103,15 @@ pub struct PutActionType {
         schemars(range(min = "limits::LEASE_MIN", max = "limits::LEASE_MAX"))
     )]
     pub lease_seconds: Option<u32>,
+    /// How long an action may take altogether, in seconds: all its attempts and the pauses between, from when it was
+    /// accepted, or from the time that it was scheduled for. No limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::time_limit))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = "limits::TIME_LIMIT_MIN", max = "limits::TIME_LIMIT_MAX"))
+    )]
+    pub time_limit_seconds: Option<u32>,
     /// How long to wait between attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", garde(dive))]
@@ -129,6 +138,8 @@ pub struct ActionTypeBody {
     pub attempt_timeout_seconds: u32,
     /// How long a worker may be silent, in seconds.
     pub lease_seconds: u32,
+    /// How long an action may take altogether, in seconds; null without a limit.
+    pub time_limit_seconds: Option<u32>,
     /// How long to wait between attempts.
     pub retry: RetryBody,
 }

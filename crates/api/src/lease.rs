@@ -84,6 +84,9 @@ pub struct LeaseBody {
     /// The position of the first event to write.
     #[cfg_attr(feature = "openapi", schemars(range(min = 1)))]
     pub next_seq: u32,
+    /// What an earlier attempt has left for this one, as the text that came in; null where none has.
+    #[cfg_attr(feature = "openapi", schemars(with = "serde_json::Value"))]
+    pub checkpoint: Option<Box<RawValue>>,
 }
 
 /// The answer of POST `/leases`.
@@ -182,13 +185,22 @@ pub struct ReportEvents {
         schemars(range(min = 1))
     )]
     pub from_seq: u32,
-    /// What to write.
+    /// What to write; may be empty where there is a checkpoint.
     #[cfg_attr(
         feature = "openapi",
-        garde(custom(limits::event_count), dive),
-        schemars(length(min = 1, max = "Perform::EVENTS_MAX"))
+        garde(custom(limits::event_count(self.checkpoint.is_some())), dive),
+        schemars(length(max = "Perform::EVENTS_MAX"))
     )]
     pub events: Vec<WorkerEvent>,
+    /// What the next attempt is to get with its lease, in place of what was left for it before: any JSON but null of at
+    /// most 64 KiB. It is kept together with the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        garde(inner(custom(limits::checkpoint))),
+        schemars(with = "serde_json::Value")
+    )]
+    pub checkpoint: Option<Box<RawValue>>,
 }
 
 /// The answer of POST `/leases/{lease_id}/events`.

@@ -1,7 +1,7 @@
 //! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
 
 use deed_domain::action::{
-    ActionError, ActionType, ActionTypeName, Payload, Priority, RetryPolicy, Sequence,
+    ActionError, ActionType, ActionTypeName, Lease, Payload, Priority, RetryPolicy, Sequence,
 };
 use deed_domain::api_key::KeyName;
 use deed_domain::email::Email;
@@ -21,6 +21,9 @@ pub struct Limits {
 
 /// The longest attempt of a type, in seconds.
 pub(crate) const ATTEMPT_TIMEOUT_MAX: u64 = ActionType::ATTEMPT_TIMEOUT_LIMIT.as_secs();
+/// The shortest and the longest time of an action altogether, in seconds.
+pub(crate) const TIME_LIMIT_MIN: u64 = ActionType::TIME_LIMIT_MIN.as_secs();
+pub(crate) const TIME_LIMIT_MAX: u64 = ActionType::TIME_LIMIT_LIMIT.as_secs();
 /// The shortest and the longest lease, in seconds.
 pub(crate) const LEASE_MIN: u64 = ActionType::LEASE_MIN.as_secs();
 pub(crate) const LEASE_MAX: u64 = ActionType::LEASE_LIMIT.as_secs();
@@ -86,6 +89,10 @@ pub(crate) fn attempt_timeout<C>(seconds: &u32, _: &C) -> garde::Result {
     within((*seconds).into(), 1, ATTEMPT_TIMEOUT_MAX)
 }
 
+pub(crate) fn time_limit<C>(seconds: &u32, _: &C) -> garde::Result {
+    within((*seconds).into(), TIME_LIMIT_MIN, TIME_LIMIT_MAX)
+}
+
 pub(crate) fn lease<C>(seconds: &u32, _: &C) -> garde::Result {
     within((*seconds).into(), LEASE_MIN, LEASE_MAX)
 }
@@ -110,8 +117,22 @@ pub(crate) fn lease_ids<C>(ids: &[String], _: &C) -> garde::Result {
     entries(ids.len(), Perform::LEASES_MAX.into())
 }
 
-pub(crate) fn event_count<T, C>(events: &[T], _: &C) -> garde::Result {
-    entries(events.len(), Perform::EVENTS_MAX)
+/// A report without events says nothing unless it has a checkpoint.
+pub(crate) fn event_count<T, C>(has_checkpoint: bool) -> impl Fn(&[T], &C) -> garde::Result {
+    move |events, _| {
+        if events.is_empty() && has_checkpoint {
+            return Ok(());
+        }
+        entries(events.len(), Perform::EVENTS_MAX)
+    }
+}
+
+pub(crate) fn checkpoint<C>(json: &RawValue, context: &C) -> garde::Result {
+    let max = Lease::CHECKPOINT_MAX_BYTES;
+    if json.get().len() > max {
+        return Err(told(format!("must have at most {max} bytes")));
+    }
+    payload(json, context)
 }
 
 pub(crate) fn worker<C>(name: &str, _: &C) -> garde::Result {

@@ -24,6 +24,7 @@ pub async fn a_registered_type_is_found_as_it_was_registered(store: &impl Store)
         input_schema: Some(json("{\"type\": \"object\",  \"b\":1}")),
         max_attempts: 100,
         attempt_timeout: Duration::from_secs(86_400),
+        time_limit: Some(ActionType::TIME_LIMIT_LIMIT),
         lease: Duration::from_secs(3_600),
         retry: RetryPolicy::new(Duration::from_millis(250), 1.5, Duration::from_secs(60)),
         ..handler("report.render")
@@ -77,6 +78,7 @@ pub async fn a_type_of_workers_is_defined_and_replaced(store: &impl Store) {
         input_schema: Some(json("{\"type\": \"object\"}")),
         max_attempts: 100,
         attempt_timeout: ActionType::ATTEMPT_TIMEOUT_LIMIT,
+        time_limit: Some(ActionType::TIME_LIMIT_LIMIT),
         lease: ActionType::LEASE_MIN,
         retry: RetryPolicy::new(Duration::from_millis(250), 1.5, Duration::from_secs(60)),
         ..workers("report.render")

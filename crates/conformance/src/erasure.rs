@@ -102,7 +102,7 @@ pub async fn a_running_action_of_a_deleted_user_is_lost(store: &impl Store) {
         ports.append(lease, 4, vec![message("b")]).await,
         Appended::Lost
     );
-    let beats = ports.leases.heartbeat(&[lease], LONG).await.unwrap();
+    let beats = ports.beat(&[lease]).await;
     assert_eq!(beats, [HeartbeatVerdict::Lost]);
     assert_eq!(finish(&ports, lease).await, Finished::Lost);
     assert!(is_gone(&ports, lease.action_id).await);

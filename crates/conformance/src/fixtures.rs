@@ -12,7 +12,9 @@ use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::page::{Limit, PageRequest};
 use deed_domain::password::PasswordHash;
-use deed_domain::ports::{Append, Appended, ClaimRequest, Submitted, UserCreated};
+use deed_domain::ports::{
+    Append, Appended, Beat, ClaimRequest, HeartbeatVerdict, Submitted, UserCreated,
+};
 use deed_domain::scope::TypeReach;
 use deed_domain::trace::TraceParent;
 use deed_domain::user::{DisplayName, NewUser, User};
@@ -195,8 +197,26 @@ impl Ports {
             lease,
             from_seq: seq(from),
             events,
+            checkpoint: None,
         };
-        self.leases.append(&[append], LONG).await.unwrap()[0]
+        self.write(append).await
+    }
+
+    pub(crate) async fn write(&self, append: Append) -> Appended {
+        let verdicts = self.leases.append(&[append], &TypeReach::All).await;
+        verdicts.unwrap()[0]
+    }
+
+    /// Renews, as somebody who may perform every type.
+    pub(crate) async fn beat(&self, leases: &[LeaseRef]) -> Vec<HeartbeatVerdict> {
+        let beats: Vec<Beat> = leases
+            .iter()
+            .map(|lease| Beat {
+                lease: *lease,
+                reach: TypeReach::All,
+            })
+            .collect();
+        self.leases.heartbeat(&beats).await.unwrap()
     }
 
     pub(crate) async fn action(&self, id: ActionId) -> Action {

@@ -12,9 +12,10 @@ use deed_domain::action::{
 };
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{
-    Append, Appended, CancelVerdict, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held,
+    Append, Appended, Beat, CancelVerdict, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held,
     Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
+use deed_domain::scope::{TypePattern, TypeReach};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
@@ -45,6 +46,8 @@ pub async fn a_claim_grants_what_was_asked_for(store: &impl Store) {
         input,
         attempt,
         max_attempts,
+        checkpoint,
+        time_left,
         traceparent,
     } = grant;
     assert_eq!(
@@ -56,6 +59,7 @@ pub async fn a_claim_grants_what_was_asked_for(store: &impl Store) {
         (&type_name("echo"), 1, 3)
     );
     assert_eq!((lease.next_seq, lease.cancel_requested), (seq(3), false));
+    assert_eq!((checkpoint, time_left), (&None, &None));
     assert_near(lease.expires_at - before, LONG);
     assert_near(lease.deadline_at - before, handler("echo").attempt_timeout);
     let overview = ports.action(id).await.overview;
@@ -274,12 +278,13 @@ pub async fn one_bad_item_does_not_fail_its_neighbours(store: &impl Store) {
         lease,
         from_seq: seq(from),
         events: vec![message("a")],
+        checkpoint: None,
     };
     let appended = ports
         .leases
         .append(
             &[append(second, 3), append(lost, 3), append(first, 9)],
-            LONG,
+            &TypeReach::All,
         )
         .await
         .unwrap();
@@ -295,11 +300,7 @@ pub async fn one_bad_item_does_not_fail_its_neighbours(store: &impl Store) {
             Appended::OutOfOrder { next_seq: seq(3) }
         ]
     );
-    let beats = ports
-        .leases
-        .heartbeat(&[lost, second, first], LONG)
-        .await
-        .unwrap();
+    let beats = ports.beat(&[lost, second, first]).await;
     assert!(matches!(
         beats[..],
         [
@@ -323,7 +324,7 @@ pub async fn one_bad_item_does_not_fail_its_neighbours(store: &impl Store) {
         ]
     );
     assert_eq!(ports.leases.finish(&[]).await.unwrap(), []);
-    assert_eq!(ports.leases.append(&[], LONG).await.unwrap(), []);
+    assert_eq!(ports.leases.append(&[], &TypeReach::All).await.unwrap(), []);
 }
 
 /// The end comes with the last events, all at once.
@@ -521,19 +522,24 @@ pub async fn a_heartbeat_renews_and_tells_of_a_cancel(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;
     let user = ports.ready().await;
     let lease = ports.running(user).await.lease.id;
-    let before = ports.clock.now();
+    // Whoever asks, and whatever the type says: by the length that was granted.
+    ports.submitted(user).await;
     let long = LONG * 10;
-    let beats = ports.leases.heartbeat(&[lease], long).await.unwrap();
-    let HeartbeatVerdict::Held {
-        expires_at,
-        cancel_requested: false,
-    } = beats[0]
-    else {
-        panic!("{beats:?}")
-    };
-    assert_near(expires_at - before, long);
+    let other = ports.claim(1, long).await.remove(0).lease.id;
+    let before = ports.clock.now();
+    let beats = ports.beat(&[other, lease]).await;
+    for (beat, length) in beats.iter().zip([long, LONG]) {
+        let HeartbeatVerdict::Held {
+            expires_at,
+            cancel_requested: false,
+        } = beat
+        else {
+            panic!("{beat:?}")
+        };
+        assert_near(*expires_at - before, length);
+    }
     cancel(&ports, user, lease).await;
-    let beats = ports.leases.heartbeat(&[lease], LONG).await.unwrap();
+    let beats = ports.beat(&[lease]).await;
     assert!(matches!(
         beats[..],
         [HeartbeatVerdict::Held {
@@ -723,7 +729,7 @@ pub async fn a_lost_lease_writes_nothing(store: &impl Store) {
             "{when}"
         );
         assert_eq!(
-            ports.leases.heartbeat(&[lost], LONG).await.unwrap(),
+            ports.beat(&[lost]).await,
             [HeartbeatVerdict::Lost],
             "{when}"
         );
@@ -849,7 +855,6 @@ pub async fn a_lease_tells_how_it_stands(store: &impl Store) {
         attempts: Attempts { used: 1, max: 3 },
         cancel: Cancel::NotAsked,
         next_seq: grant.lease.next_seq,
-        lease: LONG,
         retry: RetryPolicy::default(),
     };
     assert_eq!(held, [None, Some(expected.clone())]);
@@ -869,4 +874,43 @@ pub async fn a_lease_tells_how_it_stands(store: &impl Store) {
     ports.leases.release(&[lease]).await.unwrap();
     assert_eq!(ports.leases.held(&[lease]).await.unwrap(), [None]);
     assert_eq!(ports.leases.held(&[]).await.unwrap(), []);
+}
+
+/// A lease on an action of a type beyond reach looks lost, and nothing is written by it; of two grants of one action the
+/// present one stands.
+pub async fn a_lease_beyond_reach_looks_lost(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let old = ports.running(user).await.lease.id;
+    ports.leases.release(&[old]).await.unwrap();
+    let lease = ports.claim(1, LONG).await.remove(0).lease.id;
+    let exactly = |name| TypePattern::Exactly(type_name(name));
+    let within = TypeReach::Some(vec![exactly("other"), exactly("echo")]);
+    let below = TypeReach::Some(vec![TypePattern::Below("report.".to_owned())]);
+    for (reach, is_held) in [
+        (TypeReach::All, true),
+        (within, true),
+        (below, false),
+        (TypeReach::Some(vec![exactly("ech_")]), false),
+        (TypeReach::Some(vec![]), false),
+    ] {
+        let beats = [old, lease].map(|lease| Beat {
+            lease,
+            reach: reach.clone(),
+        });
+        let verdicts = ports.leases.heartbeat(&beats).await.unwrap();
+        assert_eq!(verdicts[0], HeartbeatVerdict::Lost);
+        assert_eq!(verdicts[1] != HeartbeatVerdict::Lost, is_held, "{reach:?}");
+        let before = ports.log(lease.action_id).await;
+        let append = Append {
+            lease,
+            from_seq: seq(u32::try_from(before.len()).unwrap() + 1),
+            events: vec![message("a")],
+            checkpoint: None,
+        };
+        let appended = ports.leases.append(&[append], &reach).await.unwrap();
+        assert_eq!(appended[0] != Appended::Lost, is_held, "{reach:?}");
+        let grown = ports.log(lease.action_id).await.len() - before.len();
+        assert_eq!(grown, usize::from(is_held), "{reach:?}");
+    }
 }

@@ -23,11 +23,13 @@ use deed_domain::ports::{
 pub mod action_types;
 pub mod api_keys;
 pub mod authenticator;
+pub mod checkpoints;
 pub mod erasure;
 mod fixtures;
 pub mod leases;
 pub mod reading;
 pub mod submissions;
+pub mod time_limits;
 pub mod users;
 pub mod wakeups;
 
@@ -176,6 +178,7 @@ macro_rules! suites {
             a_released_action_is_cancelled_if_that_was_asked_for,
             a_lease_tells_how_it_stands,
             a_heartbeat_renews_and_tells_of_a_cancel,
+            a_lease_beyond_reach_looks_lost,
             an_expired_lease_is_taken_away,
             an_expired_last_attempt_has_failed,
             an_expired_cancelled_action_is_cancelled,
@@ -183,6 +186,22 @@ macro_rules! suites {
             rescuers_do_not_meet,
             a_lost_lease_writes_nothing,
             a_scheduled_action_is_queued_in_time,
+        ]);
+        $crate::suite!($store, checkpoints: [
+            a_checkpoint_goes_to_the_next_attempt,
+            a_checkpoint_takes_the_place_of_the_one_before,
+            a_checkpoint_is_kept_with_its_events_or_not_at_all,
+            a_lost_lease_leaves_no_checkpoint,
+            a_large_checkpoint_comes_back,
+        ]);
+        $crate::suite!($store, time_limits: [
+            a_time_limit_counts_from_when_an_action_could_begin,
+            a_time_limit_is_of_all_attempts_together,
+            a_waiting_action_is_given_up,
+            a_backing_off_action_is_given_up,
+            a_running_action_is_given_up,
+            a_pause_beyond_the_limit_ends_the_action,
+            a_back_off_beyond_the_limit_ends_the_action,
         ]);
         $crate::suite!($store, wakeups: [
             own_commits_wake_at_once,
@@ -227,6 +246,8 @@ mod tests {
             include_str!("submissions.rs"),
             include_str!("reading.rs"),
             include_str!("leases.rs"),
+            include_str!("checkpoints.rs"),
+            include_str!("time_limits.rs"),
             include_str!("wakeups.rs"),
         ];
         let mut count = 0;

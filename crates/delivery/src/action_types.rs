@@ -24,12 +24,11 @@ use crate::problem::{ErrorCode, Refusal};
 
 const PATH: &str = "/action-types";
 
-const EXAMPLE: &str = r#"{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
-const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}],"next_cursor":null}"#;
+const EXAMPLE: &str = r#"{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
+const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}],"next_cursor":null}"#;
 
-const EXAMPLE_PUT: &str =
-    r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20}"#;
-const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
+const EXAMPLE_PUT: &str = r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20,"time_limit_seconds":86400}"#;
+const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"time_limit_seconds":86400,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
 
 pub(crate) const LIST: Operation = Operation {
     id: "listActionTypes",
@@ -120,7 +119,7 @@ pub(crate) const PUT: Operation = Operation {
     id: "putActionType",
     summary: "Define an action type",
     description: "Defines an operation that workers perform, in place of what was defined before: what is left out \
-        has its default. Actions that were accepted before keep their number of attempts.",
+        has its default. Actions that were accepted before keep their number of attempts and their time limit.",
     tag: Tag::ActionTypes,
     success: &[
         Success {
@@ -215,6 +214,7 @@ fn read(name: ActionTypeName, body: PutActionType) -> Result<ActionType, Refusal
         max_attempts,
         attempt_timeout_seconds,
         lease_seconds,
+        time_limit_seconds,
         retry,
     } = body;
     let usual = ActionType::new(name, Performer::Workers);
@@ -244,6 +244,7 @@ fn read(name: ActionTypeName, body: PutActionType) -> Result<ActionType, Refusal
             factor.unwrap_or(usual.retry.factor()),
             pause(max_seconds, usual.retry.max()),
         ),
+        time_limit: time_limit_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         ..usual
     })
 }
@@ -257,6 +258,7 @@ fn render(action_type: ActionType) -> Result<ActionTypeBody, Refusal> {
         attempt_timeout,
         lease,
         retry,
+        time_limit,
     } = action_type;
     Ok(ActionTypeBody {
         name: name.as_str().to_owned(),
@@ -268,6 +270,7 @@ fn render(action_type: ActionType) -> Result<ActionTypeBody, Refusal> {
         max_attempts,
         attempt_timeout_seconds: seconds(attempt_timeout),
         lease_seconds: seconds(lease),
+        time_limit_seconds: time_limit.map(seconds),
         retry: RetryBody {
             initial_seconds: retry.initial().as_secs_f64(),
             factor: retry.factor(),

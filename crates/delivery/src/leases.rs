@@ -14,7 +14,7 @@ use deed_domain::action::{
     ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Payload, Sequence,
 };
 use deed_domain::ports::{ClaimRequest, Failure, HeartbeatVerdict};
-use deed_domain::service::Reported;
+use deed_domain::service::{Report, Reported};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -27,7 +27,7 @@ use crate::lease_id;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
-const EXAMPLE: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","action":{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"report.render","user_id":"0198c0de-0000-7000-8000-0000000000a1","input":{"page":7},"attempt":1,"max_attempts":3},"expires_at":"2026-01-31T10:00:30Z","deadline_at":"2026-01-31T10:05:00Z","next_seq":3}]}"#;
+const EXAMPLE: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","action":{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"report.render","user_id":"0198c0de-0000-7000-8000-0000000000a1","input":{"page":7},"attempt":1,"max_attempts":3},"expires_at":"2026-01-31T10:00:30Z","deadline_at":"2026-01-31T10:05:00Z","next_seq":3,"checkpoint":{"page":6}}]}"#;
 const EXAMPLE_REQUEST: &str = r#"{"types":["report.render"],"max":4,"worker":"host-1"}"#;
 const EXAMPLE_HEARTBEAT: &str = r#"{"lease_ids":["AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU"]}"#;
 const EXAMPLE_RENEWED: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","ok":true,"expires_at":"2026-01-31T10:00:40Z","cancel_requested":false}]}"#;
@@ -121,6 +121,8 @@ fn render(grant: Grant) -> Result<LeaseBody, Refusal> {
         input,
         attempt,
         max_attempts,
+        checkpoint,
+        time_left: _,
         traceparent: _,
     } = grant;
     Ok(LeaseBody {
@@ -136,6 +138,7 @@ fn render(grant: Grant) -> Result<LeaseBody, Refusal> {
         expires_at,
         deadline_at,
         next_seq: next_seq.get(),
+        checkpoint: checkpoint.as_ref().map(raw).transpose()?,
     })
 }
 
@@ -206,7 +209,8 @@ pub(crate) const REPORT: Operation = Operation {
     id: "reportEvents",
     summary: "Report output and progress",
     description: "Writes into the action's log, where its readers see it at once. The same events from the same \
-        `from_seq` again are written once. Renews the lease.",
+        `from_seq` again are written once. A `checkpoint` is kept with them, or by itself, for the next attempt of the \
+        action. Renews the lease.",
     tag: Tag::Leases,
     success: &[Success {
         status: 200,
@@ -230,7 +234,11 @@ pub(crate) async fn report(
     api: Api,
 ) -> Result<Answer<ReportedBody>, Refusal> {
     let caller = caller.caller;
-    let ReportEvents { from_seq, events } = body.value;
+    let ReportEvents {
+        from_seq,
+        events,
+        checkpoint,
+    } = body.value;
     let from_seq = Sequence::new(from_seq)
         .ok_or_else(|| Refusal::bad_pointer("#/from_seq", "is too large".to_owned()))?;
     let events = events
@@ -238,13 +246,22 @@ pub(crate) async fn report(
         .enumerate()
         .map(|(place, event)| read_event(place, &event))
         .collect::<Result<Vec<_>, _>>()?;
+    let checkpoint = checkpoint
+        .map(|state| Payload::parse(state.get()))
+        .transpose()
+        .map_err(|error| Refusal::bad_pointer("#/checkpoint", error.to_string()))?;
+    let report = Report {
+        from_seq,
+        events,
+        checkpoint,
+    };
     let lease = lease.held()?;
     let perform = api.services().perform.clone();
     let Reported {
         next_seq,
         cancel_requested,
     } = api
-        .run(async move { perform.report(&caller, lease, from_seq, events).await })
+        .run(async move { perform.report(&caller, lease, report).await })
         .await?;
     Ok(Answer::ok(ReportedBody {
         next_seq: next_seq.get(),

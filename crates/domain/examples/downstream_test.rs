@@ -110,6 +110,7 @@ mod tests {
             attempt: 1,
             max_attempts: 1,
             messages_before: 0,
+            checkpoint: None,
             traceparent: None,
         }
     }

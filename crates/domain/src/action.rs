@@ -145,6 +145,9 @@ pub struct ActionType {
     pub lease: Duration,
     /// How long to wait between attempts.
     pub retry: RetryPolicy,
+    /// How long an action may take altogether, all attempts and pauses, from when it could first begin: when it was
+    /// accepted, or the time that it was scheduled for. `None` is as long as its attempts take. Whole seconds.
+    pub time_limit: Option<Duration>,
 }
 
 impl ActionType {
@@ -154,12 +157,16 @@ impl ActionType {
     pub const INPUT_SCHEMA_MAX_BYTES: usize = 64 * 1024;
     /// The longest attempt that a type can allow: a day.
     pub const ATTEMPT_TIMEOUT_LIMIT: Duration = Duration::from_secs(86_400);
+    /// The shortest time that a type can allow an action altogether.
+    pub const TIME_LIMIT_MIN: Duration = Duration::from_secs(1);
+    /// The longest time that a type can allow an action altogether: 30 days.
+    pub const TIME_LIMIT_LIMIT: Duration = Duration::from_secs(30 * 86_400);
     /// The shortest lease that a type can allow.
     pub const LEASE_MIN: Duration = Duration::from_secs(1);
     /// The longest lease that a type can allow.
     pub const LEASE_LIMIT: Duration = Duration::from_secs(3_600);
 
-    /// A type of that name with the defaults: any input, 3 attempts of 300 s, leases of 30 s.
+    /// A type of that name with the defaults: any input, 3 attempts of 300 s, leases of 30 s, no limit altogether.
     #[must_use]
     pub fn new(name: ActionTypeName, performed_by: PerformedBy) -> Self {
         Self {
@@ -170,6 +177,7 @@ impl ActionType {
             attempt_timeout: Duration::from_secs(300),
             lease: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            time_limit: None,
         }
     }
 }

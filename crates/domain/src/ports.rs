@@ -33,8 +33,8 @@ pub use event_log::{EventLog, EventPage};
 pub use ids::Ids;
 pub use input_schemas::{InputSchemas, SchemaError};
 pub use leases::{
-    Append, Appended, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held, Leases, Promoted,
-    Released, Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, Beat, ClaimRequest, Finish, Finished, GivenUp, HeartbeatVerdict, Held,
+    Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
 pub use password_hasher::{HashingError, PasswordHasher};
 pub use submissions::{CancelVerdict, Submissions, Submitted};

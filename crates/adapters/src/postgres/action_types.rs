@@ -43,6 +43,7 @@ struct TypeRow {
     retry_initial_ms: i64,
     retry_factor: f64,
     retry_max_ms: i64,
+    time_limit_ms: Option<i64>,
 }
 
 impl TryFrom<TypeRow> for ActionType {
@@ -59,6 +60,7 @@ impl TryFrom<TypeRow> for ActionType {
             retry_initial_ms,
             retry_factor,
             retry_max_ms,
+            time_limit_ms,
         } = row;
         let bad = |column, problem: &dyn std::fmt::Display| {
             BadRow::new("action_types", column, &name, problem)
@@ -82,6 +84,9 @@ impl TryFrom<TypeRow> for ActionType {
                 retry_factor,
                 duration("retry_max_ms", retry_max_ms)?,
             ),
+            time_limit: time_limit_ms
+                .map(|limit| duration("time_limit_ms", limit))
+                .transpose()?,
         })
     }
 }
@@ -123,7 +128,13 @@ impl ActionTypes for PgActionTypes {
             .bind::<Array<Int8>, _>(column(|one| milliseconds(one.lease)))
             .bind::<Array<Int8>, _>(column(|one| milliseconds(one.retry.initial())))
             .bind::<Array<Double>, Vec<f64>>(types.iter().map(|one| one.retry.factor()).collect())
-            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.retry.max())));
+            .bind::<Array<Int8>, _>(column(|one| milliseconds(one.retry.max())))
+            .bind::<Array<Nullable<Int8>>, Vec<Option<i64>>>(
+                types
+                    .iter()
+                    .map(|one| one.time_limit.map(milliseconds))
+                    .collect(),
+            );
         self.database.run(Access::Write, &statement).await?;
         Ok(())
     }
@@ -137,6 +148,7 @@ impl ActionTypes for PgActionTypes {
             attempt_timeout,
             lease,
             retry,
+            time_limit,
         } = action_type;
         let statement = Statement::new(include_str!("sql/type_define.sql"))
             .bind::<Text, &str>(name.as_str())
@@ -146,7 +158,8 @@ impl ActionTypes for PgActionTypes {
             .bind::<Int8, _>(milliseconds(*lease))
             .bind::<Int8, _>(milliseconds(retry.initial()))
             .bind::<Double, _>(retry.factor())
-            .bind::<Int8, _>(milliseconds(retry.max()));
+            .bind::<Int8, _>(milliseconds(retry.max()))
+            .bind::<Nullable<Int8>, _>(time_limit.map(milliseconds));
         let row: Option<DefinedRow> = self.database.row(Access::Write, &statement).await?;
         Ok(match row {
             Some(DefinedRow { is_new: true }) => TypeDefined::Created,

@@ -16,9 +16,10 @@ use deed_domain::action::{
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{
-    Append, Appended, ClaimRequest, Finish, Finished, HeartbeatVerdict, Held, Leases, Promoted,
-    Released, Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, Beat, ClaimRequest, Finish, Finished, GivenUp, HeartbeatVerdict, Held,
+    Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
+use deed_domain::scope::TypeReach;
 use diesel::QueryableByName;
 use diesel::data_types::PgInterval;
 use diesel::sql_types::{
@@ -26,7 +27,7 @@ use diesel::sql_types::{
 };
 use uuid::Uuid;
 
-use super::action_row::{int4, sequence, trace_parent, type_name};
+use super::action_row::{int4, like_patterns, sequence, trace_parent, type_name};
 use super::error::BadRow;
 use super::pool::{Access, Database};
 use super::statement::Statement;
@@ -89,6 +90,10 @@ struct GrantRow {
     traceparent: Option<String>,
     #[diesel(sql_type = Int8)]
     waited_us: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    checkpoint: Option<String>,
+    #[diesel(sql_type = Nullable<Int8>)]
+    time_left_ms: Option<i64>,
 }
 
 impl TryFrom<GrantRow> for Grant {
@@ -108,6 +113,8 @@ impl TryFrom<GrantRow> for Grant {
             input,
             traceparent,
             waited_us: _,
+            checkpoint,
+            time_left_ms,
         } = row;
         let count = |column, value: i16| {
             u16::try_from(value)
@@ -129,6 +136,8 @@ impl TryFrom<GrantRow> for Grant {
             input: Payload::from_stored(input),
             attempt: count("attempt", attempt)?,
             max_attempts: count("max_attempts", max_attempts)?,
+            checkpoint: checkpoint.map(Payload::from_stored),
+            time_left: time_left_ms.map(milliseconds),
             traceparent: trace_parent(traceparent, action_id)?,
         })
     }
@@ -151,8 +160,6 @@ struct HeldRow {
     #[diesel(sql_type = Int4)]
     next_seq: i32,
     #[diesel(sql_type = Int8)]
-    lease_ms: i64,
-    #[diesel(sql_type = Int8)]
     retry_initial_ms: i64,
     #[diesel(sql_type = Double)]
     retry_factor: f64,
@@ -172,7 +179,6 @@ impl TryFrom<HeldRow> for Held {
             max_attempts,
             cancel_requested,
             next_seq,
-            lease_ms,
             retry_initial_ms,
             retry_factor,
             retry_max_ms,
@@ -192,7 +198,6 @@ impl TryFrom<HeldRow> for Held {
                 false => Cancel::NotAsked,
             },
             next_seq: sequence(next_seq, "next_seq", action_id)?,
-            lease: milliseconds(lease_ms),
             retry: RetryPolicy::new(
                 milliseconds(retry_initial_ms),
                 retry_factor,
@@ -206,6 +211,8 @@ impl TryFrom<HeldRow> for Held {
 struct HeartbeatRow {
     #[diesel(sql_type = SqlUuid)]
     action_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    lease_id: Uuid,
     #[diesel(sql_type = Timestamptz)]
     expires_at: DateTime<Utc>,
     #[diesel(sql_type = Bool)]
@@ -283,6 +290,16 @@ struct RescueRow {
 }
 
 #[derive(QueryableByName)]
+struct GivenUpRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Int4)]
+    last_seq: i32,
+}
+
+#[derive(QueryableByName)]
 struct TypeNameRow {
     #[diesel(sql_type = Text, column_name = "type")]
     _name: String,
@@ -346,32 +363,44 @@ impl Leases for PgLeases {
             .collect())
     }
 
-    async fn heartbeat(
-        &self,
-        leases: &[LeaseRef],
-        lease: Duration,
-    ) -> Result<Vec<HeartbeatVerdict>, StoreError> {
-        if leases.is_empty() {
+    async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<HeartbeatVerdict>, StoreError> {
+        if beats.is_empty() {
             return Ok(Vec::new());
         }
         let statement = Statement::new(include_str!("sql/heartbeat.sql"))
-            .bind_leases(leases.iter())
-            .bind::<Interval, _>(interval(lease));
+            .bind_leases(beats.iter().map(|beat| &beat.lease))
+            .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(
+                beats
+                    .iter()
+                    .map(|beat| Some(like_patterns(&beat.reach)?.join(",")))
+                    .collect(),
+            );
         let rows: Vec<HeartbeatRow> = self.database.rows(Access::Write, &statement).await?;
-        let held: HashMap<Uuid, HeartbeatRow> =
-            rows.into_iter().map(|row| (row.action_id, row)).collect();
-        Ok(leases
-            .iter()
-            .map(|lease| match held.get(&lease.action_id.as_uuid()) {
-                Some(HeartbeatRow {
-                    action_id: _,
-                    expires_at,
-                    cancel_requested,
-                }) => HeartbeatVerdict::Held {
-                    expires_at: *expires_at,
-                    cancel_requested: *cancel_requested,
+        let held: HashMap<(Uuid, Uuid), HeartbeatVerdict> = rows
+            .into_iter()
+            .map(
+                |HeartbeatRow {
+                     action_id,
+                     lease_id,
+                     expires_at,
+                     cancel_requested,
+                 }| {
+                    let verdict = HeartbeatVerdict::Held {
+                        expires_at,
+                        cancel_requested,
+                    };
+                    ((action_id, lease_id), verdict)
                 },
-                None => HeartbeatVerdict::Lost,
+            )
+            .collect();
+        Ok(beats
+            .iter()
+            .map(|beat| {
+                let key = (
+                    beat.lease.action_id.as_uuid(),
+                    beat.lease.lease_id.as_uuid(),
+                );
+                held.get(&key).copied().unwrap_or(HeartbeatVerdict::Lost)
             })
             .collect())
     }
@@ -379,7 +408,7 @@ impl Leases for PgLeases {
     async fn append(
         &self,
         appends: &[Append],
-        lease: Duration,
+        reach: &TypeReach,
     ) -> Result<Vec<Appended>, StoreError> {
         if appends.is_empty() {
             return Ok(Vec::new());
@@ -395,12 +424,18 @@ impl Leases for PgLeases {
                     .map(|append| count(append.events.len()))
                     .collect(),
             )
+            .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(
+                appends
+                    .iter()
+                    .map(|append| append.checkpoint.as_ref().map(Payload::as_str))
+                    .collect(),
+            )
             .bind_events(
                 appends
                     .iter()
                     .flat_map(|append| numbered(append.lease, append.events.iter())),
             )
-            .bind::<Interval, _>(interval(lease));
+            .bind::<Nullable<Array<Text>>, _>(like_patterns(reach));
         let rows: Vec<AppendRow> = self.database.rows(Access::Write, &statement).await?;
         let sent: HashMap<Uuid, &Append> = appends
             .iter()
@@ -646,6 +681,7 @@ impl Leases for PgLeases {
     async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError> {
         let expired = ActionError::new("lease_expired", "Its performer fell silent.");
         let overrun = ActionError::attempt_timeout();
+        let given_up = ActionError::time_limit();
         let statement = Statement::new(include_str!("sql/rescue.sql"))
             .bind::<Int4, _>(count(limit))
             .bind::<Text, _>(retry_data(RetryReason::LeaseExpired, None))
@@ -654,6 +690,8 @@ impl Leases for PgLeases {
             .bind::<Text, _>(done_data(&Outcome::Failed(expired)))
             .bind::<Text, _>(overrun.to_json())
             .bind::<Text, _>(done_data(&Outcome::Failed(overrun)))
+            .bind::<Text, _>(given_up.to_json())
+            .bind::<Text, _>(done_data(&Outcome::Failed(given_up)))
             .bind::<Text, _>(done_data(&Outcome::Cancelled));
         let rows: Vec<RescueRow> = self.database.rows(Access::Write, &statement).await?;
         let mut rescued = Vec::with_capacity(rows.len());
@@ -696,6 +734,31 @@ impl Leases for PgLeases {
             self.hub.queue_grew();
         }
         Ok(rescued)
+    }
+
+    async fn give_up(&self, limit: usize) -> Result<Vec<GivenUp>, StoreError> {
+        let error = ActionError::time_limit();
+        let statement = Statement::new(include_str!("sql/give_up.sql"))
+            .bind::<Int4, _>(count(limit))
+            .bind::<Text, _>(error.to_json())
+            .bind::<Text, _>(done_data(&Outcome::Failed(error)));
+        let rows: Vec<GivenUpRow> = self.database.rows(Access::Write, &statement).await?;
+        let mut given_up = Vec::with_capacity(rows.len());
+        for GivenUpRow {
+            action_id,
+            action_type,
+            last_seq,
+        } in rows
+        {
+            self.log_grew(action_id, last_seq)?;
+            self.metrics().appended(1);
+            self.metrics().finished(&action_type, Status::Failed);
+            given_up.push(GivenUp {
+                action_id: ActionId::from_uuid(action_id),
+                action_type: type_name(&action_type, action_id)?,
+            });
+        }
+        Ok(given_up)
     }
 
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {

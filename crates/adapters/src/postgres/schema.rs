@@ -57,5 +57,6 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         removed_at -> Nullable<Timestamptz>,
+        time_limit_ms -> Nullable<Int8>,
     }
 }

@@ -102,21 +102,23 @@ async fn perform(
         attempt: grant.attempt,
         max_attempts: grant.max_attempts,
         messages_before,
+        checkpoint: grant.checkpoint.clone(),
         traceparent: grant.traceparent,
     };
     let performance: Arc<dyn Performance> = performing.clone();
     let context = Context::new(performance);
     let work = AssertUnwindSafe(handler.perform(&task, &context)).catch_unwind();
+    let (limit, at_limit) = limit(grant, action_type);
     let answer = tokio::select! {
         biased;
         answer = work => Some(answer),
-        () = tokio::time::sleep(action_type.attempt_timeout) => None,
+        () = tokio::time::sleep(limit) => None,
         () = overstayed(performing) => return stopped(performing, None),
     };
     match answer {
         None => match performing.stopped() {
             Stop::Lost => None,
-            Stop::No | Stop::Cancelled | Stop::Draining => Some(Ended::TimedOut),
+            Stop::No | Stop::Cancelled | Stop::Draining => Some(at_limit),
         },
         Some(Ok(Ok(output))) if output.as_str().len() <= Payload::MAX_BYTES => {
             Some(Ended::Completed(output))
@@ -134,6 +136,14 @@ async fn perform(
                 "The handler panicked.",
             )))
         }
+    }
+}
+
+/// How long the attempt may take, and what it comes to then.
+fn limit(grant: &Grant, action_type: &ActionType) -> (Duration, Ended) {
+    match grant.time_left {
+        Some(left) if left <= action_type.attempt_timeout => (left, Ended::OutOfTime),
+        _ => (action_type.attempt_timeout, Ended::TimedOut),
     }
 }
 
@@ -167,7 +177,7 @@ async fn settle(
     performing: &Performing,
     ended: Ended,
 ) -> Told {
-    let (next_seq, unsent) = performing.close().await;
+    let (next_seq, unsent, checkpoint) = performing.close().await;
     if performing.stopped() == Stop::Lost {
         return Told::Lost;
     }
@@ -179,6 +189,7 @@ async fn settle(
         cancel,
         next_seq,
         unsent,
+        checkpoint,
         ..Attempt::of(grant, action_type.retry, ended)
     };
     let id = grant.lease.id.action_id;

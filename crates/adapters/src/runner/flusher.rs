@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use deed_domain::error::StoreError;
 use deed_domain::ports::{Append, Appended};
+use deed_domain::scope::TypeReach;
 use tokio::time::Instant;
 
+use super::Shared;
 use super::performing::{Performing, Stop};
-use super::{LEASE, Shared};
 
 /// How many performances go into one statement.
 const BATCH: usize = 128;
@@ -47,7 +48,7 @@ async fn store(shared: &Shared, batch: Batch) {
     let mut pause = PAUSE.0;
     let began = Instant::now();
     loop {
-        match shared.leases.append(&appends, LEASE).await {
+        match shared.leases.append(&appends, &TypeReach::All).await {
             Ok(verdicts) => {
                 let events = appends.iter().map(|append| append.events.len()).sum();
                 shared
@@ -74,7 +75,7 @@ async fn store_apart(shared: &Shared, batch: Batch) {
     for (performing, append) in batch {
         let verdict = match shared
             .leases
-            .append(std::slice::from_ref(&append), LEASE)
+            .append(std::slice::from_ref(&append), &TypeReach::All)
             .await
         {
             Ok(verdicts) => verdicts.first().copied().unwrap_or(Appended::Lost),

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deed_domain::action::LeaseRef;
 use deed_domain::id::ActionId;
-use deed_domain::ports::HeartbeatVerdict;
+use deed_domain::ports::{Beat, HeartbeatVerdict};
+use deed_domain::scope::TypeReach;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 
+use super::Shared;
 use super::performing::{Performing, Stop};
-use super::{LEASE, Shared};
 
 /// Three chances within one lease.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -31,8 +31,14 @@ pub(super) async fn renew(shared: Arc<Shared>) {
 }
 
 async fn beat(shared: &Shared, batch: &[Arc<Performing>]) {
-    let leases: Vec<LeaseRef> = batch.iter().map(|one| one.lease).collect();
-    match shared.leases.heartbeat(&leases, LEASE).await {
+    let beats: Vec<Beat> = batch
+        .iter()
+        .map(|one| Beat {
+            lease: one.lease,
+            reach: TypeReach::All,
+        })
+        .collect();
+    match shared.leases.heartbeat(&beats).await {
         Ok(verdicts) => {
             for (performing, verdict) in batch.iter().zip(verdicts) {
                 match verdict {

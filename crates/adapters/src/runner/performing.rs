@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use deed_domain::action::{Grant, LeaseRef, NewEvent, Payload, Sequence};
+use deed_domain::action::{Grant, Lease, LeaseRef, NewEvent, Payload, Sequence};
 use deed_domain::ports::{Append, Appended, Failure, Performance, Stopped};
 use tokio::sync::{Notify, watch};
 
@@ -39,8 +39,10 @@ pub(super) struct Performing {
 struct Buffer {
     waiting: VecDeque<NewEvent>,
     bytes: usize,
-    /// What is being stored just now.
-    in_flight: Vec<NewEvent>,
+    /// What the next attempt is to get, if it is not stored yet.
+    checkpoint: Option<Payload>,
+    /// Something is being stored just now.
+    is_flushing: bool,
     next_seq: Sequence,
     is_closed: bool,
     fault: Option<Failure>,
@@ -53,7 +55,8 @@ impl Performing {
             buffer: Mutex::new(Buffer {
                 waiting: VecDeque::new(),
                 bytes: 0,
-                in_flight: Vec::new(),
+                checkpoint: None,
+                is_flushing: false,
                 next_seq: grant.lease.next_seq,
                 is_closed: false,
                 fault: None,
@@ -92,18 +95,20 @@ impl Performing {
     pub(super) fn next_flush(&self) -> Option<Append> {
         let mut buffer = self.buffer();
         if buffer.is_closed
-            || !buffer.in_flight.is_empty()
-            || buffer.waiting.is_empty()
+            || buffer.is_flushing
+            || (buffer.waiting.is_empty() && buffer.checkpoint.is_none())
             || self.stopped() == Stop::Lost
         {
             return None;
         }
-        buffer.in_flight = buffer.waiting.drain(..).collect();
+        buffer.is_flushing = true;
         buffer.bytes = 0;
+        // What was emitted since goes along: the log may be ahead of a checkpoint, never behind.
         Some(Append {
             lease: self.lease,
             from_seq: buffer.next_seq,
-            events: buffer.in_flight.clone(),
+            events: buffer.waiting.drain(..).collect(),
+            checkpoint: buffer.checkpoint.take(),
         })
     }
 
@@ -111,7 +116,7 @@ impl Performing {
     pub(super) fn flushed(&self, verdict: Appended) {
         {
             let mut buffer = self.buffer();
-            buffer.in_flight.clear();
+            buffer.is_flushing = false;
             if let Appended::Written { next_seq, .. } = verdict {
                 buffer.next_seq = next_seq;
             }
@@ -131,15 +136,16 @@ impl Performing {
     }
 
     /// Takes in nothing more, waits for a flush under way, and answers where the log goes on and what was not
-    /// stored.
-    pub(super) async fn close(&self) -> (Sequence, Vec<NewEvent>) {
+    /// stored: events, and a checkpoint.
+    pub(super) async fn close(&self) -> (Sequence, Vec<NewEvent>, Option<Payload>) {
         loop {
             let flushed = self.room.notified();
             {
                 let mut buffer = self.buffer();
                 buffer.is_closed = true;
-                if buffer.in_flight.is_empty() {
-                    return (buffer.next_seq, buffer.waiting.drain(..).collect());
+                if !buffer.is_flushing {
+                    let unsent = buffer.waiting.drain(..).collect();
+                    return (buffer.next_seq, unsent, buffer.checkpoint.take());
                 }
             }
             flushed.await;
@@ -195,6 +201,25 @@ impl Performance for Performing {
         }
     }
 
+    async fn checkpoint(&self, state: Payload) -> Result<(), Stopped> {
+        {
+            let mut buffer = self.buffer();
+            if buffer.is_closed || self.stopped() == Stop::Lost {
+                return Err(Stopped);
+            }
+            if state.as_str().len() > Lease::CHECKPOINT_MAX_BYTES {
+                buffer.fault = Some(Failure::permanent(
+                    "checkpoint_too_large",
+                    "A checkpoint is larger than 64 KiB.",
+                ));
+                return Err(Stopped);
+            }
+            buffer.checkpoint = Some(state);
+        }
+        self.dirty.notify_one();
+        Ok(())
+    }
+
     fn is_cancelled(&self) -> bool {
         self.stopped() != Stop::No
     }
@@ -208,7 +233,7 @@ impl Performance for Performing {
 mod tests {
     use super::*;
     use chrono::DateTime;
-    use deed_domain::action::{ActionTypeName, Lease};
+    use deed_domain::action::ActionTypeName;
     use deed_domain::id::{ActionId, LeaseId, UserId};
     use futures_util::FutureExt as _;
     use uuid::Uuid;
@@ -230,6 +255,8 @@ mod tests {
             input: Payload::empty_object(),
             attempt: 1,
             max_attempts: 3,
+            checkpoint: None,
+            time_left: None,
             traceparent: None,
         };
         Performing::new(&grant, Arc::default())
@@ -297,6 +324,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_checkpoint_goes_with_what_was_emitted_before_it_and_the_latest_counts() {
+        let performing = performing();
+        let state = |text| Payload::parse(text).unwrap();
+        performing.emit(chunk(3)).await.unwrap();
+        performing.checkpoint(state("1")).await.unwrap();
+        performing.checkpoint(state("2")).await.unwrap();
+        let flush = performing.next_flush().unwrap();
+        assert_eq!(
+            (flush.events, flush.checkpoint),
+            (vec![chunk(3)], Some(state("2")))
+        );
+        // By itself, and only after what was emitted before it is stored.
+        performing.checkpoint(state("3")).await.unwrap();
+        assert_eq!(performing.next_flush(), None, "one is in flight");
+        performing.flushed(written(4));
+        let flush = performing.next_flush().unwrap();
+        assert_eq!(
+            (flush.from_seq.get(), flush.events, flush.checkpoint),
+            (4, vec![], Some(state("3")))
+        );
+        assert_eq!(performing.next_flush(), None, "one is in flight");
+        performing.flushed(written(4));
+        assert_eq!(performing.next_flush(), None, "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_over_its_limit_is_a_fault() {
+        let performing = performing();
+        let of = |size| Payload::parse(&format!("\"{}\"", "x".repeat(size - 2))).unwrap();
+        let longest = of(Lease::CHECKPOINT_MAX_BYTES);
+        assert_eq!(performing.checkpoint(longest).await, Ok(()));
+        let longer = of(Lease::CHECKPOINT_MAX_BYTES + 1);
+        assert_eq!(performing.checkpoint(longer).await, Err(Stopped));
+        assert_eq!(
+            performing.fault().unwrap().error.code,
+            "checkpoint_too_large"
+        );
+    }
+
+    #[tokio::test]
     async fn a_lost_lease_frees_who_waits_and_takes_nothing_more() {
         let performing = performing();
         performing.emit(chunk(BYTES_MAX)).await.unwrap();
@@ -304,6 +371,8 @@ mod tests {
         performing.next_flush().unwrap();
         performing.flushed(Appended::Lost);
         assert_eq!(waiting.await, Err(Stopped));
+        let state = Payload::empty_object();
+        assert_eq!(performing.checkpoint(state).await, Err(Stopped));
         assert!(performing.is_cancelled());
         assert_eq!(performing.next_flush(), None);
     }
@@ -314,10 +383,18 @@ mod tests {
         performing.emit(chunk(3)).await.unwrap();
         performing.next_flush().unwrap();
         performing.emit(chunk(4)).await.unwrap();
+        performing
+            .checkpoint(Payload::empty_object())
+            .await
+            .unwrap();
         let mut closing = std::pin::pin!(performing.close());
         assert!(closing.as_mut().now_or_never().is_none());
         performing.flushed(written(4));
-        assert_eq!(closing.await, (Sequence::new(4).unwrap(), vec![chunk(4)]));
+        let state = Some(Payload::empty_object());
+        assert_eq!(
+            closing.await,
+            (Sequence::new(4).unwrap(), vec![chunk(4)], state)
+        );
         assert_eq!(performing.emit(chunk(3)).await, Err(Stopped));
     }
 

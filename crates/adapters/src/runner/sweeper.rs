@@ -1,5 +1,5 @@
-//! Takes actions from performers that fell silent, and queues those whose time has come. Runs on every replica;
-//! they don't get into each other's way.
+//! Takes actions from performers that fell silent, ends those whose time is up, and queues those whose time has come.
+//! Runs on every replica; they don't get into each other's way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +43,18 @@ async fn look(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
             );
         }
         if rescued.len() < BATCH {
+            break;
+        }
+    }
+    loop {
+        let given_up = leases.give_up(BATCH).await?;
+        for one in &given_up {
+            log::warn!(
+                action_id:% = one.action_id, action_type:% = one.action_type;
+                "{} was given up while it waited: its time limit has passed", one.action_id
+            );
+        }
+        if given_up.len() < BATCH {
             break;
         }
     }

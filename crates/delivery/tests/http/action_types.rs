@@ -95,6 +95,7 @@ async fn a_new_type_is_defined_with_what_was_sent() {
     fakes.types.expect_define().times(1).returning(|defined| {
         assert_eq!(defined.performed_by, PerformedBy::Workers);
         assert_eq!(defined.attempt_timeout.as_secs(), 60);
+        assert_eq!(defined.time_limit.unwrap().as_secs(), 2_592_000);
         let half = std::time::Duration::from_millis(500);
         assert_eq!(
             defined.retry,
@@ -102,7 +103,7 @@ async fn a_new_type_is_defined_with_what_was_sent() {
         );
         Ok(TypeDefined::Created)
     });
-    let body = r#"{"input_schema":{"b":1, "a":1.0},"max_attempts":7,"attempt_timeout_seconds":60,"lease_seconds":3600,"retry":{"initial_seconds":0.5}}"#;
+    let body = r#"{"input_schema":{"b":1, "a":1.0},"max_attempts":7,"attempt_timeout_seconds":60,"lease_seconds":3600,"time_limit_seconds":2592000,"retry":{"initial_seconds":0.5}}"#;
     assert_snapshot!(
         fakes
             .answer(put("/action-types/report.render", body))
@@ -126,11 +127,12 @@ async fn what_is_left_out_has_its_default() {
     assert_eq!(body["input_schema"], serde_json::Value::Null);
     assert_eq!(body["max_attempts"], 3);
     assert_eq!(body["lease_seconds"], 30);
+    assert_eq!(body["time_limit_seconds"], serde_json::Value::Null);
 }
 
 #[actix_web::test]
 async fn all_limits_of_a_type_are_told_together() {
-    let body = r#"{"max_attempts":0,"attempt_timeout_seconds":86401,"lease_seconds":3601,"retry":{"initial_seconds":-1,"factor":0.5,"max_seconds":86401}}"#;
+    let body = r#"{"max_attempts":0,"attempt_timeout_seconds":86401,"lease_seconds":3601,"time_limit_seconds":2592001,"retry":{"initial_seconds":-1,"factor":0.5,"max_seconds":86401}}"#;
     let answer = with_scopes(&["types:write"])
         .answer(put("/action-types/report", body))
         .await;
@@ -146,6 +148,7 @@ async fn all_limits_of_a_type_are_told_together() {
             "#/retry/factor",
             "#/retry/initial_seconds",
             "#/retry/max_seconds",
+            "#/time_limit_seconds",
         ]
     );
 }

@@ -34,6 +34,8 @@ fn grant() -> Grant {
         input: Payload::parse(r#"{"b":1, "a":1.0}"#).unwrap(),
         attempt: 1,
         max_attempts: 3,
+        checkpoint: Some(Payload::parse(r#"{"page":1.0}"#).unwrap()),
+        time_left: Some(Duration::from_secs(60)),
         traceparent: None,
     }
 }
@@ -44,7 +46,6 @@ fn held() -> Held {
         attempts: Attempts { used: 1, max: 3 },
         cancel: Cancel::NotAsked,
         next_seq: Sequence::new(3).unwrap(),
-        lease: Duration::from_secs(30),
         retry: RetryPolicy::default(),
     }
 }
@@ -97,8 +98,9 @@ async fn a_server_that_drains_grants_nothing() {
 #[actix_web::test]
 async fn a_heartbeat_answers_in_the_order_asked() {
     let mut fakes = worker();
-    fakes.leases.expect_heartbeat().returning(|leases, _| {
-        assert_eq!(leases, [grant().lease.id]);
+    fakes.leases.expect_heartbeat().returning(|beats| {
+        assert_eq!(beats.len(), 1);
+        assert_eq!(beats[0].lease, grant().lease.id);
         Ok(vec![HeartbeatVerdict::Held {
             expires_at: now(),
             cancel_requested: true,
@@ -148,6 +150,50 @@ async fn events_are_messages_and_progress_only() {
     ] {
         let answer = answer(&api, about("events", wrong)).await;
         refused(&answer, 400, "validation_failed");
+    }
+}
+
+#[actix_web::test]
+async fn a_checkpoint_goes_with_events_or_alone() {
+    let longest = format!("\"{}\"", "x".repeat(Lease::CHECKPOINT_MAX_BYTES - 2));
+    for (events, count, checkpoint) in [
+        (
+            r#"[{"event":"message","data":1}]"#,
+            1,
+            r#"{"b":1, "a":1.0}"#,
+        ),
+        ("[]", 0, "0"),
+        ("[]", 0, &longest),
+    ] {
+        let mut fakes = worker();
+        let expected = Payload::parse(checkpoint).unwrap();
+        fakes
+            .leases
+            .expect_append()
+            .times(1)
+            .returning(move |appends, _| {
+                assert_eq!(appends[0].events.len(), count);
+                assert_eq!(appends[0].checkpoint.as_ref(), Some(&expected));
+                Ok(vec![Appended::Written {
+                    next_seq: Sequence::new(3).unwrap(),
+                    cancel_requested: false,
+                }])
+            });
+        let body = format!(r#"{{"from_seq":3,"events":{events},"checkpoint":{checkpoint}}}"#);
+        assert_eq!(fakes.answer(about("events", &body)).await.status, 200);
+    }
+    let longer = format!("\"{}\"", "x".repeat(Lease::CHECKPOINT_MAX_BYTES - 1));
+    let api = worker().into_api();
+    for (checkpoint, place) in [
+        // Null is none.
+        ("null", "#/events"),
+        (longer.as_str(), "#/checkpoint"),
+        (r#"{"a":1,"a":2}"#, "#/checkpoint"),
+    ] {
+        let body = format!(r#"{{"from_seq":3,"events":[],"checkpoint":{checkpoint}}}"#);
+        let answer = answer(&api, about("events", &body)).await;
+        refused(&answer, 400, "validation_failed");
+        assert_eq!(answer.places(), [place]);
     }
 }
 

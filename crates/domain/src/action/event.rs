@@ -276,6 +276,15 @@ impl ActionError {
         )
     }
 
+    /// The action took longer, with all its attempts and pauses, than its type allows.
+    #[must_use]
+    pub fn time_limit() -> Self {
+        Self::new(
+            "time_limit",
+            "The action took longer altogether than its type allows.",
+        )
+    }
+
     /// `{"code": …, "message": …}`.
     #[must_use]
     pub fn to_json(&self) -> String {

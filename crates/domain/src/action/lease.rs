@@ -1,5 +1,7 @@
 //! Leases: the right to perform one action until a time.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{ActionTypeName, Payload, Sequence};
@@ -23,12 +25,17 @@ pub struct Lease {
     pub id: LeaseRef,
     /// When it ends unless it is renewed.
     pub expires_at: DateTime<Utc>,
-    /// When the attempt ends, renewed or not.
+    /// When the attempt ends, renewed or not: at the limit of one attempt, or at that of the action.
     pub deadline_at: DateTime<Utc>,
     /// The position of the next event.
     pub next_seq: Sequence,
     /// Whether somebody has asked to cancel the action.
     pub cancel_requested: bool,
+}
+
+impl Lease {
+    /// The longest checkpoint, in bytes.
+    pub const CHECKPOINT_MAX_BYTES: usize = 64 * 1024;
 }
 
 /// A lease that was just granted, with all that its holder needs to perform the action.
@@ -46,6 +53,10 @@ pub struct Grant {
     pub attempt: u16,
     /// How many there may be.
     pub max_attempts: u16,
+    /// What the attempts before have left for this one.
+    pub checkpoint: Option<Payload>,
+    /// How long it is from the grant until the action's time limit passes; `None` without one.
+    pub time_left: Option<Duration>,
     /// In which trace it was asked for.
     pub traceparent: Option<TraceParent>,
 }

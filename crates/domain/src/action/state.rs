@@ -86,6 +86,8 @@ pub enum Command {
     ExpireLease,
     /// The attempt took too long.
     OverrunDeadline,
+    /// The action took too long altogether.
+    GiveUp,
     /// Its performer has stopped because that was asked.
     StopCancelled,
     /// Somebody asks to cancel it.
@@ -196,6 +198,11 @@ impl State {
                 recorded: Recorded::Nothing,
             }),
 
+            (Self::Succeeded | Self::Failed | Self::Cancelled, Command::GiveUp) => {
+                Err(Refused::Over)
+            }
+            (Self::Scheduled(_) | Self::Queued(_), Command::GiveUp) => Ok(done(Self::Failed)),
+
             (Self::Scheduled(attempts), Command::Promote) => Ok(Transition {
                 next: Self::Queued(attempts),
                 recorded: Recorded::Nothing,
@@ -236,6 +243,8 @@ fn running(attempts: Attempts, cancel: Cancel, command: Command) -> Transition {
         Command::OverrunDeadline => {
             State::after_attempt(attempts, cancel, RetryReason::AttemptTimeout)
         }
+        Command::GiveUp if cancel == Cancel::Asked => done(State::Cancelled),
+        Command::GiveUp => done(State::Failed),
         Command::Release if cancel == Cancel::Asked => done(State::Cancelled),
         Command::Release => Transition {
             next: State::Queued(attempts.one_back()),
@@ -271,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
     use std::fmt::Write as _;
 
-    const COMMANDS: [Command; 11] = [
+    const COMMANDS: [Command; 12] = [
         Command::Promote,
         Command::Claim,
         Command::Append,
@@ -281,6 +290,7 @@ mod tests {
         Command::Release,
         Command::ExpireLease,
         Command::OverrunDeadline,
+        Command::GiveUp,
         Command::StopCancelled,
         Command::Cancel,
     ];
@@ -332,7 +342,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_life_ends_once_and_within_its_attempts(max in 1u16..5, choices in prop::collection::vec(0usize..11, 0..200)) {
+        fn every_life_ends_once_and_within_its_attempts(max in 1u16..5, choices in prop::collection::vec(0usize..12, 0..200)) {
             let mut state = State::Queued(Attempts::none_of(max));
             let mut done = 0;
             for choice in choices {

@@ -48,6 +48,9 @@ pub struct Task {
     /// How many chunks of output earlier attempts have left in the log. A handler that emits the same chunks in every
     /// attempt can go on after them, and its followers see each once.
     pub messages_before: u32,
+    /// What an earlier attempt has left by [`Context::checkpoint`]. Everything that it had emitted before is in the log,
+    /// and maybe more: [`Self::messages_before`] says how much.
+    pub checkpoint: Option<Payload>,
     /// The trace that it belongs to: what to send as `traceparent` to whom the handler calls.
     pub traceparent: Option<TraceParent>,
 }
@@ -107,6 +110,10 @@ pub trait Performance: Send + Sync {
     /// Takes an event in; returns when the bounded buffer has room, not when it is stored.
     async fn emit(&self, event: NewEvent) -> Result<(), Stopped>;
 
+    /// Takes in what the next attempt is to get, in place of what it was to get before. It is stored with the next
+    /// events, or by itself, and never before what was emitted before.
+    async fn checkpoint(&self, state: Payload) -> Result<(), Stopped>;
+
     /// Whether the handler is to stop.
     fn is_cancelled(&self) -> bool;
 
@@ -146,6 +153,16 @@ impl Context {
             note: note.map(str::to_owned),
         };
         self.performance.emit(NewEvent::progress(&progress)).await
+    }
+
+    /// Leaves a small state for the next attempt, which finds it in [`Task::checkpoint`]: at most
+    /// [`Lease::CHECKPOINT_MAX_BYTES`](crate::action::Lease::CHECKPOINT_MAX_BYTES) of JSON. The latest counts. It is never stored before what was emitted before it, so
+    /// that nothing is missing from the log for who goes on from there.
+    ///
+    /// # Errors
+    /// [`Stopped`] when nobody would take it any more.
+    pub async fn checkpoint(&self, state: Payload) -> Result<(), Stopped> {
+        self.performance.checkpoint(state).await
     }
 
     /// Whether the handler is to stop: somebody cancelled the action, the lease is lost, or the server stops.

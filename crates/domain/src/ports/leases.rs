@@ -5,11 +5,12 @@ use chrono::{DateTime, Utc};
 
 use crate::action::state::RetryReason;
 use crate::action::{
-    ActionError, ActionTypeName, Attempts, Cancel, Grant, LeaseRef, NewEvent, Outcome, RetryPolicy,
-    Sequence,
+    ActionError, ActionTypeName, Attempts, Cancel, Grant, LeaseRef, NewEvent, Outcome, Payload,
+    RetryPolicy, Sequence,
 };
 use crate::error::StoreError;
 use crate::id::ActionId;
+use crate::scope::TypeReach;
 
 /// Which actions a performer can take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,6 @@ pub struct Held {
     pub cancel: Cancel,
     /// The position of the next event.
     pub next_seq: Sequence,
-    /// For how long it was granted.
-    pub lease: Duration,
     /// The type's retry policy.
     pub retry: RetryPolicy,
 }
@@ -48,8 +47,20 @@ pub struct Append {
     pub lease: LeaseRef,
     /// The position of the first event: the same position twice is written once.
     pub from_seq: Sequence,
-    /// What to write; at least one.
+    /// What to write; may be empty where there is a checkpoint.
     pub events: Vec<NewEvent>,
+    /// What the next attempt is to get, in place of what was left for it before; `None` leaves that as it is. Kept with
+    /// the events, or not at all. Of two without events from one position the later one counts.
+    pub checkpoint: Option<Payload>,
+}
+
+/// A sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// By which right.
+    pub lease: LeaseRef,
+    /// The types within whose reach the lease has to be; else it looks lost.
+    pub reach: TypeReach,
 }
 
 /// What came of an append.
@@ -113,7 +124,8 @@ pub struct Requeue {
 pub enum Requeued {
     /// It waits for its next attempt.
     Requeued,
-    /// No attempt is left, or somebody has asked to cancel it: the holder is to finish it. Nothing was written.
+    /// No attempt is left, the next one would begin after the action's time limit, or somebody has asked to cancel it:
+    /// the holder is to finish it. Nothing was written.
     MustFinish {
         /// Whether somebody has asked to cancel it.
         cancel_requested: bool,
@@ -161,10 +173,19 @@ pub struct Rescued {
 pub enum RescueVerdict {
     /// It is in the queue again.
     Requeued,
-    /// No attempt was left.
+    /// No attempt was left, or the action's time is up.
     Failed,
     /// Somebody had asked to cancel it.
     Cancelled,
+}
+
+/// A waiting action that is over because its time limit has passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Which.
+    pub action_id: ActionId,
+    /// What it would have performed.
+    pub action_type: ActionTypeName,
 }
 
 /// What came of looking for actions whose time has come.
@@ -180,29 +201,27 @@ pub struct Promoted {
 ///
 /// Every write says its lease in its `WHERE` and hits one row, or changes nothing; each commits together with the
 /// event that records it. Methods that take several answer one verdict each, in the order asked, and one bad item
-/// does not fail its neighbours. No two items of one call are for the same action. Times are the database's.
+/// does not fail its neighbours. No two items of one call are for the same action; of heartbeats, for the same lease. Times
+/// are the database's.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Grants leases on waiting actions, the first in line first, each with its `started` event. No action is ever
-    /// granted to two at a time.
+    /// granted to two at a time, and none whose time limit has passed.
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError>;
 
     /// The leases as they stand; `None` for one that is lost. Changes nothing.
     async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError>;
 
-    /// Renews leases by `lease` from now.
-    async fn heartbeat(
-        &self,
-        leases: &[LeaseRef],
-        lease: Duration,
-    ) -> Result<Vec<HeartbeatVerdict>, StoreError>;
+    /// Renews leases, each by the length that it was granted for, from now.
+    async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<HeartbeatVerdict>, StoreError>;
 
-    /// Writes output and progress, and renews the leases by `lease` from now.
+    /// Writes output, progress and checkpoints, and renews the leases, each by the length that it was granted for, from
+    /// now. A lease whose action's type is beyond `reach` looks lost.
     async fn append(
         &self,
         appends: &[Append],
-        lease: Duration,
+        reach: &TypeReach,
     ) -> Result<Vec<Appended>, StoreError>;
 
     /// How many chunks of output (`message` events) the log of `action` holds before the position `before`: with the
@@ -219,8 +238,11 @@ pub trait Leases: Send + Sync {
     async fn release(&self, leases: &[LeaseRef]) -> Result<Vec<Released>, StoreError>;
 
     /// Takes actions from performers whose lease has expired or whose attempt has passed its deadline, at most
-    /// `limit`. Expired leases are requeued without back-off.
+    /// `limit`. Expired leases are requeued without back-off; what has no time left has failed.
     async fn rescue(&self, limit: usize) -> Result<Vec<Rescued>, StoreError>;
+
+    /// Ends waiting actions whose time limit has passed, at most `limit`.
+    async fn give_up(&self, limit: usize) -> Result<Vec<GivenUp>, StoreError>;
 
     /// Queues scheduled actions whose time has come, at most `limit`.
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError>;

@@ -1,13 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::action::{ActionTypeName, Grant, LeaseRef, NewEvent, Outcome, Payload, Sequence};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::ports::{
-    Append, Appended, ClaimRequest, Failure, Finish, Finished, HeartbeatVerdict, Held, Leases,
-    Released,
+    Append, Appended, Beat, ClaimRequest, Failure, Finish, Finished, HeartbeatVerdict, Held,
+    Leases, Released,
 };
 use crate::scope::{Permission, Scope};
 use crate::service::{Attempt, Ended, Settled, Work};
@@ -21,6 +20,17 @@ use crate::service::{Attempt, Ended, Settled, Work};
 pub struct Perform {
     leases: Arc<dyn Leases>,
     work: Work,
+}
+
+/// What a worker reports of an action that it performs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The position of the first event.
+    pub from_seq: Sequence,
+    /// Output and progress; empty only where there is a checkpoint.
+    pub events: Vec<NewEvent>,
+    /// What the next attempt is to get.
+    pub checkpoint: Option<Payload>,
 }
 
 /// What a report came to.
@@ -74,22 +84,20 @@ impl Perform {
         caller: &Caller,
         leases: &[LeaseRef],
     ) -> Result<Vec<HeartbeatVerdict>, Error> {
-        let held = self.held(caller, leases).await?;
-        let mut by_length: BTreeMap<Duration, Vec<LeaseRef>> = BTreeMap::new();
-        for (lease, held) in leases.iter().zip(&held) {
-            if let Some(held) = held {
-                let together = by_length.entry(held.lease).or_default();
-                // The store takes an action once in a call.
-                if !together.contains(lease) {
-                    together.push(*lease);
-                }
-            }
-        }
-        let mut verdicts = BTreeMap::new();
-        for (length, together) in by_length {
-            let renewed = self.leases.heartbeat(&together, length).await?;
-            verdicts.extend(together.into_iter().zip(renewed));
-        }
+        caller.require(Permission::ActionsWork)?;
+        let reach = caller.reach(Permission::ActionsWork).types;
+        // The store takes a lease once in a call.
+        let once: BTreeSet<LeaseRef> = leases.iter().copied().collect();
+        let beats: Vec<Beat> = once
+            .into_iter()
+            .map(|lease| Beat {
+                lease,
+                reach: reach.clone(),
+            })
+            .collect();
+        let renewed = self.leases.heartbeat(&beats).await?;
+        let verdicts: BTreeMap<LeaseRef, HeartbeatVerdict> =
+            beats.iter().map(|beat| beat.lease).zip(renewed).collect();
         Ok(leases
             .iter()
             .map(|lease| {
@@ -101,7 +109,7 @@ impl Perform {
             .collect())
     }
 
-    /// Writes output and progress from `from_seq` on. The same again is written once.
+    /// Writes output, progress and a checkpoint. The same again is written once.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`], [`Error::SequenceConflict`].
@@ -109,17 +117,22 @@ impl Perform {
         &self,
         caller: &Caller,
         lease: LeaseRef,
-        from_seq: Sequence,
-        events: Vec<NewEvent>,
+        report: Report,
     ) -> Result<Reported, Error> {
-        let held = self.held_one(caller, lease).await?;
-        let held = held.ok_or(Error::LeaseLost)?;
+        caller.require(Permission::ActionsWork)?;
+        let reach = caller.reach(Permission::ActionsWork).types;
+        let Report {
+            from_seq,
+            events,
+            checkpoint,
+        } = report;
         let append = Append {
             lease,
             from_seq,
             events,
+            checkpoint,
         };
-        let verdicts = self.leases.append(&[append], held.lease).await?;
+        let verdicts = self.leases.append(&[append], &reach).await?;
         match verdicts.first() {
             Some(Appended::Written {
                 next_seq,
@@ -171,6 +184,7 @@ impl Perform {
             retry: held.retry,
             next_seq: held.next_seq,
             unsent: Vec::new(),
+            checkpoint: None,
             ended: Ended::Failed(failure),
         };
         match self.work.settle(&attempt).await? {
@@ -184,7 +198,7 @@ impl Perform {
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:work`, [`Error::LeaseLost`].
     pub async fn release(&self, caller: &Caller, lease: LeaseRef) -> Result<(), Error> {
-        let held = self.held_one(caller, lease).await?;
+        let held = self.refuse_beyond_scope(caller, lease).await?;
         held.ok_or(Error::LeaseLost)?;
         match self.leases.release(&[lease]).await?.first() {
             Some(Released::Released) => Ok(()),
@@ -229,26 +243,6 @@ impl Perform {
             held => Ok(held),
         }
     }
-
-    async fn held_one(&self, caller: &Caller, lease: LeaseRef) -> Result<Option<Held>, Error> {
-        Ok(self.held(caller, &[lease]).await?.pop().flatten())
-    }
-
-    /// Those of the leases that stand and are within the key's scope.
-    async fn held(&self, caller: &Caller, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, Error> {
-        caller.require(Permission::ActionsWork)?;
-        let reach = caller.reach(Permission::ActionsWork).types;
-        let mut held = self.leases.held(leases).await?;
-        for one in &mut held {
-            if one
-                .as_ref()
-                .is_some_and(|held| !reach.includes(&held.action_type))
-            {
-                *one = None;
-            }
-        }
-        Ok(held)
-    }
 }
 
 fn narrowed(name: &ActionTypeName) -> Scope {
@@ -262,7 +256,9 @@ mod tests {
     use crate::action::{ActionError, Attempts, Cancel, RetryPolicy};
     use crate::id::{ActionId, LeaseId};
     use crate::ports::{MockIds, MockLeases, Requeued};
+    use crate::scope::TypeReach;
     use crate::service::testing::{key_of, user};
+    use std::time::Duration;
     use uuid::Uuid;
 
     fn lease(n: u128) -> LeaseRef {
@@ -272,13 +268,12 @@ mod tests {
         }
     }
 
-    fn held(seconds: u64) -> Held {
+    fn held() -> Held {
         Held {
             action_type: ActionTypeName::parse("report.render").unwrap(),
             attempts: Attempts { used: 1, max: 3 },
             cancel: Cancel::NotAsked,
             next_seq: Sequence::new(3).unwrap(),
-            lease: Duration::from_secs(seconds),
             retry: RetryPolicy::default(),
         }
     }
@@ -299,6 +294,14 @@ mod tests {
 
     fn elsewhere() -> Caller {
         key_of(user(1), &["actions:work:other"])
+    }
+
+    fn report() -> Report {
+        Report {
+            from_seq: Sequence::new(3).unwrap(),
+            events: Vec::new(),
+            checkpoint: Some(Payload::empty_object()),
+        }
     }
 
     fn request(types: &[&str]) -> ClaimRequest {
@@ -335,8 +338,22 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_beyond_the_scope_looks_lost_everywhere() {
-        // None of the store's writes is expected.
-        let perform = perform(MockLeases::new(), Some(held(30)));
+        // Of the store's writes only those that are told of the scope are expected.
+        let mut leases = MockLeases::new();
+        let other = |reach: &TypeReach| {
+            *reach == elsewhere().reach(Permission::ActionsWork).types && *reach != TypeReach::All
+        };
+        leases
+            .expect_heartbeat()
+            .withf(move |beats| beats.iter().all(|beat| other(&beat.reach)))
+            .times(1)
+            .returning(|beats| Ok(vec![HeartbeatVerdict::Lost; beats.len()]));
+        leases
+            .expect_append()
+            .withf(move |_, reach| other(reach))
+            .times(1)
+            .returning(|_, _| Ok(vec![Appended::Lost]));
+        let perform = perform(leases, Some(held()));
         let caller = elsewhere();
         let error = ActionError::new("a", "b");
         let failure = Failure {
@@ -344,12 +361,11 @@ mod tests {
             is_retryable: true,
             retry_after: None,
         };
-        let from = Sequence::new(3).unwrap();
         assert_eq!(
             perform.heartbeat(&caller, &[lease(1)]).await,
             Ok(vec![HeartbeatVerdict::Lost])
         );
-        let reported = perform.report(&caller, lease(1), from, Vec::new()).await;
+        let reported = perform.report(&caller, lease(1), report()).await;
         assert_eq!(reported, Err(Error::LeaseLost));
         let output = Payload::empty_object();
         let completed = perform.complete(&caller, lease(1), output).await;
@@ -361,17 +377,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_write_renews_by_the_leases_own_length() {
-        let length = Duration::from_secs(77);
+    async fn what_is_said_of_a_lease_goes_to_the_store_once() {
         let mut leases = MockLeases::new();
         leases
             .expect_heartbeat()
-            .withf(move |together, lease| together.len() == 1 && *lease == length)
+            .withf(|beats| beats.len() == 1 && beats[0].reach == TypeReach::All)
             .times(1)
-            .returning(|_, _| Ok(vec![HeartbeatVerdict::Lost]));
+            .returning(|_| Ok(vec![HeartbeatVerdict::Lost]));
         leases
             .expect_append()
-            .withf(move |_, lease| *lease == length)
+            .withf(|appends, reach| {
+                *reach == TypeReach::All && appends[0].checkpoint == report().checkpoint
+            })
             .times(1)
             .returning(|_, _| {
                 Ok(vec![Appended::Written {
@@ -379,15 +396,14 @@ mod tests {
                     cancel_requested: true,
                 }])
             });
-        let perform = perform(leases, Some(held(77)));
+        let perform = perform(leases, Some(held()));
         // Named twice, it is renewed once.
         let twice = [lease(1), lease(1)];
         assert_eq!(
             perform.heartbeat(&worker(), &twice).await,
             Ok(vec![HeartbeatVerdict::Lost; 2])
         );
-        let from = Sequence::new(3).unwrap();
-        let reported = perform.report(&worker(), lease(1), from, Vec::new()).await;
+        let reported = perform.report(&worker(), lease(1), report()).await;
         assert!(reported.unwrap().cancel_requested);
     }
 
@@ -398,9 +414,8 @@ mod tests {
         leases
             .expect_append()
             .returning(move |_, _| Ok(vec![Appended::OutOfOrder { next_seq }]));
-        let perform = perform(leases, Some(held(30)));
-        let from = Sequence::new(3).unwrap();
-        let refused = perform.report(&worker(), lease(1), from, Vec::new()).await;
+        let perform = perform(leases, Some(held()));
+        let refused = perform.report(&worker(), lease(1), report()).await;
         assert_eq!(refused, Err(Error::SequenceConflict { next_seq }));
     }
 
@@ -434,7 +449,7 @@ mod tests {
             .withf(|requeues| requeues[0].pause == Duration::from_secs(7))
             .times(1)
             .returning(|_| Ok(vec![Requeued::Requeued]));
-        let again = perform(leases, Some(held(30)))
+        let again = perform(leases, Some(held()))
             .fail(&worker(), lease(1), failure(true))
             .await;
         assert_eq!(again, Ok(()));
@@ -443,7 +458,7 @@ mod tests {
             .expect_finish()
             .times(1)
             .returning(|_| Ok(vec![Finished::Finished(Sequence::new(3).unwrap())]));
-        let over = perform(leases, Some(held(30)))
+        let over = perform(leases, Some(held()))
             .fail(&worker(), lease(1), failure(false))
             .await;
         assert_eq!(over, Ok(()));
@@ -456,7 +471,7 @@ mod tests {
             .expect_release()
             .times(1)
             .returning(|_| Ok(vec![Released::Released]));
-        let released = perform(leases, Some(held(30)))
+        let released = perform(leases, Some(held()))
             .release(&worker(), lease(1))
             .await;
         assert_eq!(released, Ok(()));

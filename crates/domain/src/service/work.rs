@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::ports::{
     Append, Appended, Failure, Finish, Finished, Ids, Leases, Released, Requeue, Requeued,
 };
+use crate::scope::TypeReach;
 
 /// Settles attempts: decides by the state machine what follows, and records it.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub enum Ended {
     Failed(Failure),
     /// It took longer than its type allows.
     TimedOut,
+    /// The action took longer altogether than its type allows.
+    OutOfTime,
     /// It stopped because the action was cancelled.
     Cancelled,
     /// It was given up unharmed: the server stops.
@@ -47,6 +50,8 @@ pub struct Attempt {
     pub next_seq: Sequence,
     /// What was emitted and is not stored yet.
     pub unsent: Vec<NewEvent>,
+    /// What was left for the next attempt and is not stored yet.
+    pub checkpoint: Option<Payload>,
     /// How it ended.
     pub ended: Ended,
 }
@@ -65,6 +70,7 @@ impl Attempt {
             retry,
             next_seq: grant.lease.next_seq,
             unsent: Vec::new(),
+            checkpoint: None,
             ended,
         }
     }
@@ -129,7 +135,9 @@ impl Work {
         let (error, asked) = match &attempt.ended {
             Ended::Failed(failure) => (Some(failure.error.clone()), failure.retry_after),
             Ended::TimedOut => (Some(ActionError::attempt_timeout()), None),
-            Ended::Completed(_) | Ended::Cancelled | Ended::Abandoned => (None, None),
+            Ended::Completed(_) | Ended::OutOfTime | Ended::Cancelled | Ended::Abandoned => {
+                (None, None)
+            }
         };
         let random = self.random();
         let requeue = Requeue {
@@ -144,7 +152,7 @@ impl Work {
         match verdicts.first() {
             Some(Requeued::Requeued) => Ok(Settled::Again),
             Some(Requeued::MustFinish { cancel_requested }) => {
-                // Somebody asked to cancel it after the last that was heard.
+                // There is no time for another attempt, or somebody asked to cancel it after the last that was heard.
                 let outcome = if *cancel_requested {
                     Outcome::Cancelled
                 } else {
@@ -153,6 +161,7 @@ impl Work {
                 let flushed = Attempt {
                     next_seq,
                     unsent: Vec::new(),
+                    checkpoint: None,
                     ..attempt.clone()
                 };
                 self.finish(&flushed, outcome).await
@@ -174,17 +183,16 @@ impl Work {
 
     /// Stores what was emitted; answers where the log goes on, `None` when the lease is lost.
     async fn flush(&self, attempt: &Attempt) -> Result<Option<Sequence>, StoreError> {
-        if attempt.unsent.is_empty() {
+        if attempt.unsent.is_empty() && attempt.checkpoint.is_none() {
             return Ok(Some(attempt.next_seq));
         }
         let append = Append {
             lease: attempt.lease,
             from_seq: attempt.next_seq,
             events: attempt.unsent.clone(),
+            checkpoint: attempt.checkpoint.clone(),
         };
-        // Only so long that what follows finds the lease alive.
-        let lease = std::time::Duration::from_secs(10);
-        let verdicts = self.leases.append(&[append], lease).await?;
+        let verdicts = self.leases.append(&[append], &TypeReach::All).await?;
         match verdicts.first() {
             Some(Appended::Written { next_seq, .. }) => Ok(Some(*next_seq)),
             Some(Appended::OutOfOrder { .. } | Appended::Lost) | None => Ok(None),
@@ -203,6 +211,7 @@ fn command(ended: &Ended) -> Command {
         Ended::Failed(failure) if failure.is_retryable => Command::FailRetryable,
         Ended::Failed(_) => Command::FailForGood,
         Ended::TimedOut => Command::OverrunDeadline,
+        Ended::OutOfTime => Command::GiveUp,
         Ended::Cancelled => Command::StopCancelled,
         Ended::Abandoned => Command::Release,
     }
@@ -213,6 +222,7 @@ fn outcome(next: State, ended: &Ended) -> Outcome {
     match (next, ended) {
         (State::Succeeded, Ended::Completed(output)) => Outcome::Succeeded(output.clone()),
         (State::Failed, Ended::Failed(failure)) => Outcome::Failed(failure.error.clone()),
+        (State::Failed, Ended::OutOfTime) => Outcome::Failed(ActionError::time_limit()),
         (State::Failed, _) => Outcome::Failed(ActionError::attempt_timeout()),
         _ => Outcome::Cancelled,
     }
@@ -238,6 +248,7 @@ mod tests {
             retry: RetryPolicy::default(),
             next_seq: Sequence::new(3).unwrap(),
             unsent: vec![NewEvent::message(Payload::empty_object())],
+            checkpoint: None,
             ended,
         }
     }
@@ -365,10 +376,71 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_action_without_time_is_not_tried_again() {
+        let leases = finishing(Outcome::Failed(ActionError::time_limit()), DONE);
+        let settled = work(leases)
+            .settle(&attempt(1, Cancel::NotAsked, Ended::OutOfTime))
+            .await;
+        assert_eq!(settled, Ok(Settled::Over(Status::Failed)));
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_leaves_no_time_for_another_attempt_is_the_last() {
+        for (ended, error) in [
+            (boom(true), ActionError::new("boom", "It broke.")),
+            (Ended::TimedOut, ActionError::attempt_timeout()),
+        ] {
+            let mut leases = flushing(finishing(Outcome::Failed(error), DONE));
+            leases.expect_requeue().returning(|_| {
+                Ok(vec![Requeued::MustFinish {
+                    cancel_requested: false,
+                }])
+            });
+            let settled = work(leases)
+                .settle(&attempt(1, Cancel::NotAsked, ended))
+                .await;
+            assert_eq!(settled, Ok(Settled::Over(Status::Failed)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_is_stored_before_the_action_goes_back() {
+        for ended in [boom(true), Ended::Abandoned] {
+            let mut leases = MockLeases::new();
+            leases
+                .expect_append()
+                .times(1)
+                .withf(|appends, _| {
+                    appends[0].events.is_empty()
+                        && appends[0].checkpoint == Some(Payload::empty_object())
+                })
+                .returning(|_, _| {
+                    Ok(vec![Appended::Written {
+                        next_seq: Sequence::FIRST,
+                        cancel_requested: false,
+                    }])
+                });
+            leases
+                .expect_requeue()
+                .returning(|_| Ok(vec![Requeued::Requeued]));
+            leases
+                .expect_release()
+                .returning(|_| Ok(vec![Released::Released]));
+            let left = Attempt {
+                unsent: Vec::new(),
+                checkpoint: Some(Payload::empty_object()),
+                ..attempt(1, Cancel::NotAsked, ended)
+            };
+            assert_eq!(work(leases).settle(&left).await, Ok(Settled::Again));
+        }
+    }
+
+    #[tokio::test]
     async fn a_cancelled_action_is_not_tried_again() {
         for ended in [
             boom(true),
             Ended::TimedOut,
+            Ended::OutOfTime,
             Ended::Cancelled,
             Ended::Abandoned,
         ] {

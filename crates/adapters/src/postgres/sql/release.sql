@@ -7,8 +7,9 @@ WITH held AS MATERIALIZED (
 ), gone AS (
   DELETE FROM action_leases l USING held h WHERE l.action_id = h.action_id RETURNING l.*
 ), back AS (
-  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts)
-  SELECT action_id, user_id, type_id, priority, (extract(epoch FROM clock_timestamp()) * 1000000)::int8, NULL, next_seq + 1, attempt - 1, max_attempts
+  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint)
+  SELECT action_id, user_id, type_id, priority, (extract(epoch FROM clock_timestamp()) * 1000000)::int8, NULL, next_seq + 1, attempt - 1, max_attempts,
+         give_up_at, checkpoint
   FROM gone WHERE NOT cancel_requested
 ), said AS (
   INSERT INTO action_events (action_id, seq, event, data)

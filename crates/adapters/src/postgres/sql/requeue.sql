@@ -1,18 +1,20 @@
 -- Back to the queue after a pause, the attempt used: $1-$4 per lease, at most one entry each. No row: the lease
--- is lost. Not requeued: no attempt is left or a cancel was asked for, and the holder finishes instead.
+-- is lost. Not requeued: no attempt is left, the next one would begin after the action's time is up, or a cancel was
+-- asked for; the holder finishes instead.
 WITH held AS MATERIALIZED (
-  SELECT l.action_id, l.cancel_requested, u.pause, u.data
+  SELECT l.action_id, l.cancel_requested, u.pause, u.data, clock_timestamp() + u.pause AS run_at
   FROM unnest($1::uuid[], $2::uuid[], $3::interval[], $4::text[]) AS u(action_id, lease_id, pause, data)
   JOIN action_leases l ON l.action_id = u.action_id AND l.lease_id = u.lease_id
   ORDER BY l.action_id FOR UPDATE OF l
 ), gone AS (
   DELETE FROM action_leases l USING held h
   WHERE l.action_id = h.action_id AND l.attempt < l.max_attempts AND NOT l.cancel_requested
-  RETURNING l.*, h.pause, h.data
+    AND (l.give_up_at IS NULL OR h.run_at < l.give_up_at)
+  RETURNING l.*, h.pause, h.data, h.run_at
 ), back AS (
-  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts)
+  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint)
   SELECT action_id, user_id, type_id, priority, (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
-         CASE WHEN pause > interval '0' THEN clock_timestamp() + pause END, next_seq + 1, attempt, max_attempts
+         CASE WHEN pause > interval '0' THEN run_at END, next_seq + 1, attempt, max_attempts, give_up_at, checkpoint
   FROM gone
 ), said AS (
   INSERT INTO action_events (action_id, seq, event, data) SELECT action_id, next_seq, 'retry', data FROM gone
