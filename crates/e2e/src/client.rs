@@ -178,15 +178,25 @@ impl Request {
 
     /// Sends it and reads the answer as an event stream, as it comes.
     pub async fn stream(self) -> Stream {
-        let response = self.builder.send().await.unwrap();
-        if response.status() != StatusCode::OK {
-            panic!(
-                "no stream: {} {}",
-                response.status(),
-                response.text().await.unwrap()
-            );
+        match self.try_stream().await {
+            Ok(stream) => stream,
+            Err(problem) => panic!("no stream: {problem}"),
         }
-        Stream::new(response)
+    }
+
+    /// The same, where the server may be away or refuse it; else what it said.
+    pub async fn try_stream(self) -> Result<Stream, String> {
+        let response = self
+            .builder
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        if response.status() == StatusCode::OK {
+            return Ok(Stream::new(response));
+        }
+        let status = response.status();
+        let body = response.text().await.map_err(|error| error.to_string())?;
+        Err(format!("{status} {body}"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use local_postgres::{Cluster, Installation, Options};
+use local_postgres::{Cluster, Installation, Options, Progress};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, NoTls};
 
@@ -12,7 +12,10 @@ use crate::unique;
 
 /// An empty schema of a running PostgreSQL.
 pub struct Database {
-    schema: String,
+    /// What its connections are called.
+    name: String,
+    /// The server that it lies in, where the test shares it with others: then the schema goes with the test.
+    shared: Option<String>,
     url: String,
 }
 
@@ -31,7 +34,21 @@ impl Database {
             "{}{separator}options=-csearch_path%3D{schema}&application_name={schema}",
             server_url()
         );
-        Self { schema, url }
+        Self {
+            name: schema,
+            shared: Some(server_url().to_owned()),
+            url,
+        }
+    }
+
+    /// The whole database at `url`, of a server that is the test's own.
+    pub(crate) fn at(url: &str) -> Self {
+        let name = format!("e2e_{}", unique());
+        Self {
+            url: format!("{url}&application_name={name}"),
+            shared: None,
+            name,
+        }
     }
 
     /// Where it is, as `DATABASE_URL`.
@@ -61,7 +78,7 @@ impl Database {
     }
 
     async fn kill(&self, doing: &str) -> usize {
-        let client = connect(server_url()).await;
+        let client = self.outside().await;
         let backends = self.backends(&client, doing).await;
         let statement = "SELECT pg_terminate_backend(pid) FROM unnest($1::int4[]) AS pid";
         client.execute(statement, &[&backends]).await.unwrap();
@@ -69,16 +86,22 @@ impl Database {
     }
 
     async fn freeze(&self, doing: &str) -> Frozen {
-        let backends = self.backends(&connect(server_url()).await, doing).await;
+        let backends = self.backends(&self.outside().await, doing).await;
         assert!(!backends.is_empty(), "nobody is connected");
-        let pids: Vec<Pid> = backends
-            .into_iter()
-            .map(|pid| Pid::from_raw(pid).unwrap())
-            .collect();
-        for pid in &pids {
-            kill_process(*pid, Signal::STOP).unwrap();
+        let mut frozen = Frozen::default();
+        for pid in backends {
+            frozen.freeze(pid);
         }
-        Frozen(pids)
+        frozen
+    }
+
+    /// A connection that is none of its servers'.
+    async fn outside(&self) -> Client {
+        let url = self.url.replace(&self.name, "outside");
+        match &self.shared {
+            Some(server) => connect(server).await,
+            None => connect(&url).await,
+        }
     }
 
     /// The processes whose last statement is like `doing`.
@@ -86,20 +109,54 @@ impl Database {
         let statement = "SELECT pid FROM pg_stat_activity
             WHERE application_name = $1 AND query LIKE $2 AND pid <> pg_backend_pid()";
         let rows = client
-            .query(statement, &[&self.schema, &doing])
+            .query(statement, &[&self.name, &doing])
             .await
             .unwrap();
         rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// How many connections of the servers on this database are in this state, such as `idle in transaction%`.
+    pub async fn sessions(&self, state: &str) -> i64 {
+        let statement = "SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = $1 AND state LIKE $2 AND pid <> pg_backend_pid()";
+        let client = self.outside().await;
+        let row = client.query_one(statement, &[&self.name, &state]).await;
+        row.unwrap().get(0)
     }
 
     /// A connection to it, for tests that look or meddle from outside.
     pub async fn connect(&self) -> Client {
         connect(&self.url).await
     }
+
+    /// The same under another name than the servers', or what PostgreSQL says to that.
+    pub async fn try_connect(&self) -> Result<Client, String> {
+        let url = self.url.replace(&self.name, "outside");
+        match tokio_postgres::connect(&url, NoTls).await {
+            Ok((client, connection)) => {
+                tokio::spawn(connection);
+                Ok(client)
+            }
+            Err(error) => Err(error
+                .as_db_error()
+                .map_or(error.to_string(), ToString::to_string)),
+        }
+    }
 }
 
-/// Frozen backends of PostgreSQL; dropping this thaws them.
+/// Frozen processes of PostgreSQL; dropping this thaws them.
+#[derive(Default)]
 pub struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    /// Freezes one more. One that has just ended needs no freezing.
+    pub(crate) fn freeze(&mut self, pid: i32) {
+        let pid = Pid::from_raw(pid).unwrap();
+        if kill_process(pid, Signal::STOP).is_ok() {
+            self.0.push(pid);
+        }
+    }
+}
 
 impl Drop for Frozen {
     fn drop(&mut self) {
@@ -112,7 +169,10 @@ impl Drop for Frozen {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let drop_schema = format!("DROP SCHEMA {} CASCADE", self.schema);
+        let Some(server) = self.shared.take() else {
+            return;
+        };
+        let drop_schema = format!("DROP SCHEMA {} CASCADE", self.name);
         // A test's runtime can't be blocked on from within, so this is done on a thread of its own. A failure is no
         // fault of the test: the whole server is thrown away soon.
         let dropped = std::thread::spawn(move || {
@@ -120,16 +180,11 @@ impl Drop for Database {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(async {
-                connect(server_url())
-                    .await
-                    .batch_execute(&drop_schema)
-                    .await
-            })
+            runtime.block_on(async { connect(&server).await.batch_execute(&drop_schema).await })
         })
         .join();
         if !matches!(dropped, Ok(Ok(()))) {
-            eprintln!("the schema {} was not dropped: {dropped:?}", self.schema);
+            eprintln!("the schema {} was not dropped: {dropped:?}", self.name);
         }
     }
 }
@@ -163,13 +218,23 @@ fn private_cluster() -> &'static Cluster {
 /// A PostgreSQL of one's own, empty, with these settings. Ends when dropped, and with this process.
 #[must_use]
 pub fn private(name: &str, settings: &[(&str, &str)]) -> Cluster {
+    let report = &mut |progress: &Progress| eprintln!("{progress}");
+    Cluster::start(&installation(), &options(name, settings), report).unwrap()
+}
+
+/// The PostgreSQL that tests start servers of.
+pub(crate) fn installation() -> Installation {
     let bin = variable("DEED_PG_BIN").map(PathBuf::from);
-    let installation = Installation::find(bin.as_deref()).unwrap();
+    Installation::find(bin.as_deref()).unwrap()
+}
+
+/// What a private server of this name is like.
+pub(crate) fn options(name: &str, settings: &[(&str, &str)]) -> Options {
     let executable = std::env::current_exe().unwrap();
     let settings = settings
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let options = Options {
+    Options {
         user: "deed".to_owned(),
         database: "deed".to_owned(),
         settings: settings.collect(),
@@ -180,11 +245,7 @@ pub fn private(name: &str, settings: &[(&str, &str)]) -> Cluster {
                 .join("e2e-postgres")
                 .join(name),
         )
-    };
-    Cluster::start(&installation, &options, &mut |progress| {
-        eprintln!("{progress}")
-    })
-    .unwrap()
+    }
 }
 
 /// `target`, from `target/debug/deps/<test>`.

@@ -12,7 +12,9 @@
     reason = "this is test code: what goes wrong here fails a test"
 )]
 
+pub mod balancer;
 pub mod client;
+pub mod cluster;
 pub mod database;
 mod environment;
 pub mod process;

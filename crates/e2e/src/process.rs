@@ -98,6 +98,11 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
+    /// Whether it runs; a frozen one does.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).unwrap();

@@ -1,5 +1,9 @@
 //! What may stand between a server and PostgreSQL.
 
+mod faulty;
+
+pub use faulty::{Commit, Fault, FaultyProxy};
+
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -55,16 +59,21 @@ impl Proxy {
     /// The same `url`, through this.
     #[must_use]
     pub fn url(&self, url: &str) -> String {
-        let config: Config = url.parse().unwrap();
-        let options = config.get_options().unwrap_or_default();
-        format!(
-            "postgres://{}@127.0.0.1:{}/{}?options={}",
-            config.get_user().unwrap(),
-            self.port,
-            config.get_dbname().unwrap(),
-            options.replace('=', "%3D").replace(' ', "%20"),
-        )
+        through(self.port, url)
     }
+}
+
+/// The same `url` at another port of loopback.
+fn through(port: u16, url: &str) -> String {
+    let config: Config = url.parse().unwrap();
+    let options = config.get_options().unwrap_or_default();
+    format!(
+        "postgres://{}@127.0.0.1:{port}/{}?options={}&application_name={}",
+        config.get_user().unwrap(),
+        config.get_dbname().unwrap(),
+        options.replace('=', "%3D").replace(' ', "%20"),
+        config.get_application_name().unwrap_or("e2e"),
+    )
 }
 
 impl Drop for Proxy {

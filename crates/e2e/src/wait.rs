@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Asks until the answer is `Ok`, and returns what is in it. Fails the test when it stays `Err` for too long.
-pub async fn until<T, E: Debug, F: Future<Output = Result<T, E>>>(
-    limit: Duration,
-    mut ask: impl FnMut() -> F,
-) -> T {
+pub async fn until<T, E: Debug>(limit: Duration, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
         match ask().await {

@@ -6,7 +6,6 @@ mod closed_doors;
 mod commands;
 mod connections;
 mod dev;
-mod faults;
 mod first_day;
 mod metrics;
 mod operations;

@@ -34,7 +34,7 @@ const RECYCLE: Duration = Duration::from_secs(2);
 /// How long all database work of one read may take, the wait for a connection included.
 const READ_DEADLINE: Duration = Duration::from_millis(2_400);
 /// The same for a write: its COMMIT is on the way, so giving up earlier would leave its outcome unknown.
-const WRITE_DEADLINE: Duration = Duration::from_secs(7);
+const WRITE_DEADLINE: Duration = Duration::from_millis(6_600);
 /// How often a statement that lost against a neighbour (deadlock, serialization) is run again.
 const RETRIES: u32 = 3;
 

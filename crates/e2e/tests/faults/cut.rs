@@ -1,8 +1,7 @@
-//! A database in trouble: answers come in time and are honest, streams go on, nothing that was acknowledged is lost.
+//! Connections to PostgreSQL that are cut or freeze one by one, while PostgreSQL itself is well.
 
 use std::time::{Duration, Instant};
 
-use deed_e2e::client::Answer;
 use deed_e2e::database::Database;
 use deed_e2e::server::Server;
 use deed_e2e::stream::{check_whole_log, words};
@@ -10,21 +9,11 @@ use deed_e2e::wait::{SOON, until};
 use futures_util::future::join_all;
 use serde_json::json;
 
-const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
-const ACTIONS: [&str; 2] = ["actions:read", "actions:write"];
-
-/// An answer is right, or it says when to come again. It is never a 500.
-#[track_caller]
-fn check_honest(answer: &Answer, success: &[u16]) {
-    if success.contains(&answer.status) {
-        return;
-    }
-    answer.problem(503, "unavailable");
-    assert!(!answer.header("retry-after").is_empty());
-}
+use crate::{ACTIONS, DEED, beside, check_honest, nearly_alone};
 
 #[tokio::test]
 async fn a_database_that_hangs_is_not_waited_for() {
+    let _machine = nearly_alone().await;
     let database = Database::fresh().await;
     let server = Server::start(DEED, &database).await;
     let client = server.user(&ACTIONS).await;
@@ -51,12 +40,13 @@ async fn a_database_that_hangs_is_not_waited_for() {
     let answers = join_all((0..12).map(ask)).await;
     for (answer, taken) in &answers {
         check_honest(answer, &[200, 202]);
-        // Promised are 2.5 s, 7 s where the outcome of a commit is unknown; the rest is for a slow machine.
-        assert!(
-            *taken < Duration::from_secs(8),
-            "{taken:?}: {}",
-            answer.body
-        );
+        // What was committed has an unknown outcome for longer.
+        let promised = if answer.body.contains("/actions\"") && answer.status == 503 {
+            Duration::from_secs(7)
+        } else {
+            Duration::from_millis(2_500)
+        };
+        assert!(*taken <= promised, "{taken:?}: {}", answer.body);
     }
     assert!(
         answers.iter().any(|(answer, _)| answer.status == 503),
@@ -86,6 +76,7 @@ async fn a_database_that_hangs_is_not_waited_for() {
 
 #[tokio::test]
 async fn connections_that_are_cut_lose_nothing() {
+    let _machine = beside().await;
     let database = Database::fresh().await;
     let server = Server::start(DEED, &database).await;
     let client = server.user(&ACTIONS).await;
