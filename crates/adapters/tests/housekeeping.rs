@@ -10,7 +10,8 @@ use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
 use deed_adapters::postgres::housekeeping::{
-    Housekeeper, Pace, Term, drop_expired, make_partitions, prune_idempotency_keys,
+    Housekeeper, Pace, Term, drop_expired, make_partitions, missing_partitions,
+    prune_idempotency_keys,
 };
 use deed_domain::ports::Clock as _;
 use deed_testkit::{ManualClock, TestDatabase};
@@ -34,7 +35,9 @@ impl Aged {
         let test = TestDatabase::fresh().await;
         for months in [6, 5, 4, 3, 2, 1] {
             let then = SystemClock.now() - Months::new(months);
-            make_partitions(&test.database(), then).await.unwrap();
+            make_partitions(&test.database(), then, 30 * DAY)
+                .await
+                .unwrap();
         }
         let term = Term::new(test.database(), &SystemIds, Duration::from_secs(600));
         assert!(term.take().await.unwrap());
@@ -305,6 +308,7 @@ async fn a_key_that_somebody_uses_is_not_waited_for() {
 const PACE: Pace = Pace {
     term: Duration::from_millis(500),
     renewal: Duration::from_millis(50),
+    question: Duration::from_millis(50),
     round: Duration::from_millis(100),
 };
 
@@ -356,10 +360,61 @@ async fn of_two_housekeepers_one_works_and_the_other_follows_when_it_dies() {
     .await;
     // It works: a year later by the replicas' clock the partitions ahead are others.
     clock.advance(365 * DAY);
-    let ahead = month(0, 12).format("actions_%Y%m").to_string();
     until("partitions are made ahead", async || {
-        aged.partitions().await.contains(&ahead)
+        let database = aged.test.database();
+        let missing = missing_partitions(&database, clock.now()).await;
+        missing.unwrap().is_empty()
     })
     .await;
     second.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hands_over_is_followed_long_before_its_term_ends() {
+    let test = TestDatabase::fresh().await;
+    let client = test.client().await;
+    let pace = Pace {
+        term: Duration::from_secs(3600),
+        ..PACE
+    };
+    let housekeeper = || {
+        let clock = Arc::new(ManualClock::at(SystemClock.now()));
+        Arc::new(Housekeeper::new(
+            test.database(),
+            clock,
+            &SystemIds,
+            30 * DAY,
+            pace,
+        ))
+    };
+    let run = |housekeeper: &Arc<Housekeeper>| {
+        let housekeeper = Arc::clone(housekeeper);
+        tokio::spawn(async move { housekeeper.run().await })
+    };
+    let (first, second) = (housekeeper(), housekeeper());
+    let running = run(&first);
+    until("the first holds the term", async || {
+        holder(&client).await.is_some()
+    })
+    .await;
+    let of_first = holder(&client).await;
+    let following = run(&second);
+    // Who holds none has none to give.
+    let idle = housekeeper();
+    idle.hand_over().await.unwrap();
+    assert_eq!(holder(&client).await, of_first);
+
+    running.abort();
+    assert!(running.await.unwrap_err().is_cancelled());
+    first.hand_over().await.unwrap();
+    until("the second has taken over", async || {
+        let now = holder(&client).await;
+        now.is_some() && now != of_first
+    })
+    .await;
+    // What was given back is not another's.
+    let of_second = holder(&client).await;
+    first.hand_over().await.unwrap();
+    assert_eq!(holder(&client).await, of_second);
+    following.abort();
 }

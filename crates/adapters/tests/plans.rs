@@ -200,7 +200,7 @@ async fn aged() -> (Fixture, Client) {
 async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
     let (_fixture, client) = aged().await;
     for (name, sql, parameters) in [
-        ("submit", include_str!("../src/postgres/sql/submit.sql"), 13),
+        ("submit", include_str!("../src/postgres/sql/submit.sql"), 14),
         ("claim", include_str!("../src/postgres/sql/claim.sql"), 6),
         ("append", include_str!("../src/postgres/sql/append.sql"), 10),
         (
@@ -246,6 +246,11 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
             0,
         ),
         ("action", include_str!("../src/postgres/sql/action.sql"), 3),
+        (
+            "overviews",
+            include_str!("../src/postgres/sql/overviews.sql"),
+            3,
+        ),
         ("events", include_str!("../src/postgres/sql/events.sql"), 6),
         (
             "belongings",

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use deed_adapters::clock::SystemClock;
 use deed_adapters::postgres::{Database, housekeeping, migrate};
 use deed_domain::action::{
@@ -24,6 +25,8 @@ use uuid::Uuid;
 
 /// No names.
 const NONE: [String; 0] = [];
+/// A retention for which partitions are of months.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Tables and their columns, with types and nullability, as the catalog has them.
 async fn catalog(database: &TestDatabase) -> BTreeMap<String, BTreeMap<String, String>> {
@@ -293,7 +296,7 @@ async fn replicas_that_start_together_migrate_once() {
             let database = test.database();
             tokio::spawn(async move {
                 let done = migrate::up(&database).await.unwrap().len();
-                housekeeping::make_partitions(&database, SystemClock.now())
+                housekeeping::make_partitions(&database, SystemClock.now(), MONTH)
                     .await
                     .unwrap();
                 done
@@ -315,45 +318,37 @@ async fn partitions_are_made_ahead_and_told_of_when_missing() {
     let database = test.database();
     migrate::up(&database).await.unwrap();
     let now = "2026-11-22T10:00:00Z".parse().unwrap();
-    assert_eq!(
-        housekeeping::missing_partitions(&database, now)
-            .await
-            .unwrap()
-            .len(),
-        6
-    );
-    let made = housekeeping::make_partitions(&database, now).await.unwrap();
+    assert_eq!(missing(&database, now).await.len(), 3);
+    let made = housekeeping::make_partitions(&database, now, MONTH)
+        .await
+        .unwrap();
     assert_eq!(made.len(), 12);
     assert!(made.contains(&"action_events_202702".to_owned()));
     assert_eq!(
-        housekeeping::make_partitions(&database, now).await.unwrap(),
-        NONE
-    );
-    assert_eq!(
-        housekeeping::missing_partitions(&database, now)
+        housekeeping::make_partitions(&database, now, MONTH)
             .await
             .unwrap(),
         NONE
     );
+    assert_eq!(missing(&database, now).await, NONE);
+    let two_weeks_before = "2027-02-15T00:00:00Z".parse().unwrap();
+    assert_eq!(missing(&database, two_weeks_before).await, NONE);
     let february = "2027-02-28T23:59:59Z".parse().unwrap();
-    let missing = housekeeping::missing_partitions(&database, february)
-        .await
-        .unwrap();
+    let without_room = ["actions", "action_results", "action_events"]
+        .map(|table| format!("{table} from 2027-03-01 00:00Z to 2027-03-14 23:59Z"));
+    assert_eq!(missing(&database, february).await, without_room);
     assert_eq!(
-        missing,
-        [
-            "actions_202703",
-            "action_results_202703",
-            "action_events_202703"
-        ]
-    );
-    assert_eq!(
-        housekeeping::make_partitions(&database, february)
+        housekeeping::make_partitions(&database, february, MONTH)
             .await
             .unwrap()
             .len(),
         9
     );
+}
+
+async fn missing(database: &Database, now: DateTime<Utc>) -> Vec<String> {
+    let missing = housekeeping::missing_partitions(database, now).await;
+    missing.unwrap().iter().map(ToString::to_string).collect()
 }
 
 #[tokio::test]
@@ -368,7 +363,7 @@ async fn partitions_wait_for_who_holds_a_table_but_not_for_long() {
         .await
         .unwrap();
     let started = tokio::time::Instant::now();
-    let refused = housekeeping::make_partitions(&database, now).await;
+    let refused = housekeeping::make_partitions(&database, now, MONTH).await;
     assert!(
         matches!(refused, Err(StoreError::Unavailable(_))),
         "{refused:?}"
@@ -379,7 +374,8 @@ async fn partitions_wait_for_who_holds_a_table_but_not_for_long() {
         "{taken:?}"
     );
     // The pool's only connection is as good as before.
-    let making = tokio::spawn(async move { housekeeping::make_partitions(&database, now).await });
+    let making =
+        tokio::spawn(async move { housekeeping::make_partitions(&database, now, MONTH).await });
     holder.batch_execute("COMMIT").await.unwrap();
     assert_eq!(making.await.unwrap().unwrap().len(), 12);
 }
@@ -389,7 +385,7 @@ async fn partitions_meet_at_the_first_moment_of_a_month() {
     let test = TestDatabase::empty().await;
     let database = test.database();
     migrate::up(&database).await.unwrap();
-    housekeeping::make_partitions(&database, "2026-11-22T10:00:00Z".parse().unwrap())
+    housekeeping::make_partitions(&database, "2026-11-22T10:00:00Z".parse().unwrap(), MONTH)
         .await
         .unwrap();
     let client = test.client().await;

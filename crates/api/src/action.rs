@@ -8,7 +8,7 @@ use uuid::Uuid;
 #[cfg(feature = "openapi")]
 use crate::limits;
 #[cfg(feature = "openapi")]
-use deed_domain::{action::ActionTypeName, action::Priority, page::Limit};
+use deed_domain::{action::ActionTypeName, action::Priority, page::Limit, service::SubmitBatch};
 
 /// The body of POST `/actions` and POST `/stream`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,6 +63,24 @@ impl CreateAction {
             priority: None,
         })
     }
+}
+
+/// The body of POST `/actions/batch`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct CreateActionBatch {
+    /// What to perform: each as POST `/actions` takes it.
+    // The actions' own limits are checked together with what only the server knows of their types.
+    #[cfg_attr(
+        feature = "openapi",
+        garde(custom(limits::batch_size)),
+        schemars(length(min = 1, max = "SubmitBatch::MAX"))
+    )]
+    pub actions: Vec<CreateAction>,
 }
 
 /// Where an action stands.
@@ -129,6 +147,17 @@ pub struct ActionSummaryBody {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The answer of POST `/actions/batch`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct ActionBatchBody {
+    /// The actions in the order asked, without input and output.
+    pub items: Vec<ActionSummaryBody>,
 }
 
 /// An action.

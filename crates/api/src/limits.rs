@@ -8,7 +8,7 @@ use deed_domain::email::Email;
 use deed_domain::page::Limit;
 use deed_domain::password::{Password, PasswordPolicy};
 use deed_domain::scope::{Scope, ScopeSet};
-use deed_domain::service::Perform;
+use deed_domain::service::{Perform, SubmitBatch};
 use deed_domain::user::{DisplayName, ExternalId};
 use serde_json::value::RawValue;
 
@@ -111,6 +111,10 @@ pub(crate) fn lease_count<C>(number: &u16, _: &C) -> garde::Result {
 
 pub(crate) fn type_count<C>(types: &[String], _: &C) -> garde::Result {
     entries(types.len(), Perform::TYPES_MAX)
+}
+
+pub(crate) fn batch_size<T, C>(actions: &[T], _: &C) -> garde::Result {
+    entries(actions.len(), SubmitBatch::MAX)
 }
 
 pub(crate) fn lease_ids<C>(ids: &[String], _: &C) -> garde::Result {

@@ -3,7 +3,9 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use deed_api::action::{ActionBody, ActionQuery, ActionSummaryBody, CreateAction};
+use deed_api::action::{
+    ActionBatchBody, ActionBody, ActionQuery, ActionSummaryBody, CreateAction, CreateActionBatch,
+};
 use deed_api::event::{EventBody, EventQuery};
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
@@ -32,6 +34,27 @@ impl Client {
             key: None,
             wait: Wait::Usual,
         }
+    }
+
+    /// Asks for up to 500 actions, all of them or none, and waits for no end; await the actions in the order asked. Sent
+    /// again after a lost connection, each is performed once.
+    ///
+    /// ```no_run
+    /// # async fn example(client: deed_client::Client) -> Result<(), deed_client::Error> {
+    /// use deed_client::api::action::{CreateAction, CreateActionBatch};
+    ///
+    /// let words = ["one", "two", "three"].map(|text| serde_json::json!({"text": text}));
+    /// let actions = words.iter().map(|input| CreateAction::new("echo", input));
+    /// let batch = CreateActionBatch { actions: actions.collect::<Result<_, _>>()? };
+    /// for action in client.create_action_batch(&batch).idempotency_key("words-1").await?.items {
+    ///     println!("{}", action.id);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn create_action_batch(&self, batch: &CreateActionBatch) -> Keyed<ActionBatchBody> {
+        let request = self.request(operation::CREATE_ACTION_BATCH, &[]);
+        Keyed::new(self, request.json(batch))
     }
 
     /// Performs an action and follows it; await the stream of its events. Sent again after a lost connection, it

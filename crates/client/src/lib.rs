@@ -44,7 +44,8 @@
 //!
 //! A request that got no answer may have been served all the same. So a request is sent again only where that can't act
 //! twice: reads, what is idempotent by nature (cancel, revoke), and what bears an `Idempotency-Key`. `create_user`,
-//! `create_action`, `retry_action` and `perform_and_follow` get a random key of their own unless they are given one.
+//! `create_action`, `create_action_batch`, `retry_action` and `perform_and_follow` get a random key of their own unless
+//! they are given one.
 //! All others are sent again only when the connection could not be made, or the answer was 429. [`Retry`] says how often and how long.
 //!
 //! # Lists

@@ -56,6 +56,7 @@ operations! {
     PUT_ACTION_TYPE = "putActionType", PUT "/action-types/{name}", Safe;
     DELETE_ACTION_TYPE = "deleteActionType", DELETE "/action-types/{name}", Acts;
     CREATE_ACTION = "createAction", POST "/actions", Keyed;
+    CREATE_ACTION_BATCH = "createActionBatch", POST "/actions/batch", Keyed;
     LIST_ACTIONS = "listActions", GET "/actions", Safe;
     GET_ACTION = "getAction", GET "/actions/{id}", Safe;
     CANCEL_ACTION = "cancelAction", POST "/actions/{id}/cancel", Safe;

@@ -51,6 +51,18 @@ pub async fn types_are_listed_by_name(store: &impl Store) {
     assert_eq!(ports.action_types.list().await.unwrap(), expected);
 }
 
+/// Of many names those are found that are registered, each once.
+pub async fn types_are_found_by_their_names(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    ports.register(&["a", "b", "c"].map(handler)).await;
+    ports.action_types.define(&workers("gone")).await.unwrap();
+    ports.action_types.remove(&type_name("gone")).await.unwrap();
+    let names = ["c", "unknown", "a", "gone", "a"].map(type_name);
+    let mut found = ports.action_types.find_all(&names).await.unwrap();
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    assert_eq!(found, ["a", "c"].map(handler));
+}
+
 /// Replicas that start together, with the same types in any order, all succeed.
 pub async fn replicas_register_side_by_side(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;

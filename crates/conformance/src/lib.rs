@@ -130,6 +130,7 @@ macro_rules! suites {
         $crate::suite!($store, action_types: [
             a_registered_type_is_found_as_it_was_registered,
             types_are_listed_by_name,
+            types_are_found_by_their_names,
             replicas_register_side_by_side,
             a_type_of_workers_is_defined_and_replaced,
             a_handlers_type_is_left_alone,
@@ -143,6 +144,11 @@ macro_rules! suites {
             an_unknown_type_is_refused,
             a_key_stands_for_one_request,
             requests_that_race_with_one_key_make_one_action,
+            a_batch_is_accepted_whole,
+            a_batch_with_an_unknown_type_leaves_nothing,
+            a_key_stands_for_one_batch,
+            batches_that_race_with_one_key_make_one,
+            batches_race_with_removing_their_type,
             a_waiting_action_is_cancelled_at_once,
             a_running_action_is_asked_to_stop,
             what_is_out_of_reach_is_not_cancelled,
@@ -150,6 +156,7 @@ macro_rules! suites {
         ]);
         $crate::suite!($store, reading: [
             what_is_out_of_reach_is_not_found,
+            many_are_found_as_far_as_they_are_in_reach,
             lists_are_newest_first_and_paged,
             lists_can_be_of_one_status,
             lists_can_be_of_one_type_and_time,

@@ -10,6 +10,41 @@ use deed_domain::scope::{TypePattern, TypeReach};
 use crate::fixtures::{json, message, owned_by, page, seq, type_name};
 use crate::{Hearing, Ports, Store};
 
+/// Of many ids those are found that are within reach, as they are now.
+pub async fn many_are_found_as_far_as_they_are_in_reach(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let other = ports.user("bea@example.com").await.id;
+    let (waiting, cancelled) = (ports.submitted(user).await, ports.submitted(user).await);
+    let report = ports.submit(ports.new_action(user, "report.render")).await;
+    let anothers = ports.submitted(other).await;
+    let reader = &ports.action_reader;
+    ports
+        .submissions
+        .cancel(cancelled, &owned_by(user))
+        .await
+        .unwrap();
+    let unknown = ActionId::from_uuid(ports.ids.time_ordered());
+    let asked = [unknown, report, anothers, cancelled, waiting];
+    let narrowed = Reach {
+        owner: None,
+        types: TypeReach::Some(vec![TypePattern::Exactly(type_name("echo"))]),
+    };
+    for (reach, expected) in [
+        (owned_by(user), vec![waiting, cancelled, report]),
+        (narrowed, vec![waiting, cancelled, anothers]),
+    ] {
+        let mut found = reader.overviews(&asked, &reach).await.unwrap();
+        found.sort_by_key(|overview| overview.id);
+        let ids: Vec<ActionId> = found.iter().map(|overview| overview.id).collect();
+        assert_eq!(ids, expected);
+        for overview in found {
+            assert_eq!(overview, ports.action(overview.id).await.overview);
+        }
+    }
+    assert_eq!(reader.overviews(&[], &owned_by(user)).await.unwrap(), []);
+}
+
 /// Another user's action, or one of a type out of reach, looks like one that doesn't exist.
 pub async fn what_is_out_of_reach_is_not_found(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;

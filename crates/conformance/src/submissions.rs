@@ -1,10 +1,12 @@
 //! Suite of [`Submissions`](deed_domain::ports::Submissions).
 
 use chrono::{SubsecRound as _, TimeDelta};
-use deed_domain::action::{Action, ActionOverview, NewAction, NewEvent, Outcome, Priority, Status};
+use deed_domain::action::{
+    Action, ActionOverview, ActionType, NewAction, NewEvent, Outcome, PerformedBy, Priority, Status,
+};
 use deed_domain::caller::Reach;
 use deed_domain::id::ActionId;
-use deed_domain::ports::{CancelVerdict, Submitted};
+use deed_domain::ports::{BatchSubmitted, CancelVerdict, Submitted};
 use deed_domain::scope::{TypePattern, TypeReach};
 use futures_util::future::join_all;
 
@@ -178,6 +180,161 @@ pub async fn requests_that_race_with_one_key_make_one_action(store: &impl Store)
         .count();
     assert_eq!(replays, 15, "{submitted:?}");
     assert_eq!(ports.claim(10, LONG).await.len(), 1);
+}
+
+/// A batch is accepted whole: its actions are queued or scheduled, each as it was asked for, and performed in order.
+pub async fn a_batch_is_accepted_whole(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let run_at = Some((ports.clock.now() + TimeDelta::hours(1)).trunc_subsecs(6));
+    let batch: Vec<NewAction> = (0..20)
+        .map(|n| NewAction {
+            run_at: run_at.filter(|_| n == 7),
+            input: json(&format!("{{\"n\":{n}}}")),
+            ..ports.new_action(user, "echo")
+        })
+        .collect();
+    let submitted = ports.submissions.submit_batch(&batch, None).await;
+    assert_eq!(submitted, Ok(BatchSubmitted::New));
+    let waiting: Vec<ActionId> = batch
+        .iter()
+        .filter(|new| new.run_at.is_none())
+        .map(|new| new.id)
+        .collect();
+    for new in &batch {
+        let action = ports.action(new.id).await;
+        assert_eq!(
+            (&action.input, action.overview.run_at),
+            (&new.input, new.run_at)
+        );
+        assert_eq!(ports.log(new.id).await, [NewEvent::created(new.id)]);
+    }
+    let grants = ports.claim(100, LONG).await;
+    let mut granted: Vec<ActionId> = grants
+        .iter()
+        .map(|grant| grant.lease.id.action_id)
+        .collect();
+    granted.sort();
+    let mut expected = waiting;
+    expected.sort();
+    assert_eq!(granted, expected);
+}
+
+/// One action of a type that nobody registered: nothing of the batch is kept, and its key is free.
+pub async fn a_batch_with_an_unknown_type_leaves_nothing(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    for key in [None, Some(idempotency("k", 1))] {
+        let batch = ["echo", "unknown", "report.render", "neither"]
+            .map(|name| ports.new_action(user, name));
+        let submitted = ports.submissions.submit_batch(&batch, key).await;
+        assert_eq!(submitted, Ok(BatchSubmitted::UnknownTypes(vec![1, 3])));
+        let ids = batch.map(|new| new.id);
+        let found = ports.action_reader.overviews(&ids, &Reach::EVERYTHING);
+        assert_eq!(found.await.unwrap(), []);
+    }
+    assert_eq!(ports.claim(10, LONG).await, []);
+    let batch = [ports.new_action(user, "echo")];
+    let submitted = ports
+        .submissions
+        .submit_batch(&batch, Some(idempotency("k", 2)));
+    assert_eq!(submitted.await, Ok(BatchSubmitted::New));
+}
+
+/// The same batch again is the first one, in its order; another batch with its key is refused. Also where it has one
+/// action only.
+pub async fn a_key_stands_for_one_batch(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    for (key, size) in [("many", 5), ("one", 1)] {
+        let submit = async |request| {
+            // The later id first: the order asked is not that of the ids.
+            let mut batch: Vec<NewAction> =
+                (0..size).map(|_| ports.new_action(user, "echo")).collect();
+            batch.reverse();
+            let ids: Vec<ActionId> = batch.iter().map(|new| new.id).collect();
+            let key = Some(idempotency(key, request));
+            (
+                ids,
+                ports.submissions.submit_batch(&batch, key).await.unwrap(),
+            )
+        };
+        let (first, submitted) = submit(1).await;
+        assert_eq!(submitted, BatchSubmitted::New);
+        for _ in 0..2 {
+            assert_eq!(submit(1).await.1, BatchSubmitted::Replayed(first.clone()));
+        }
+        assert_eq!(submit(2).await.1, BatchSubmitted::KeyReused);
+        assert_eq!(ports.claim(10, LONG).await.len(), size);
+    }
+}
+
+/// Of many batches that race with one key, one is accepted and all the others are told of it.
+pub async fn batches_that_race_with_one_key_make_one(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let other = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let tries = (0..12).map(|n| {
+        let replica = if n % 2 == 0 { &ports } else { &other };
+        let batch: Vec<NewAction> = (0..10).map(|_| replica.new_action(user, "echo")).collect();
+        async move {
+            let key = Some(idempotency("k", 1));
+            let submitted = replica.submissions.submit_batch(&batch, key).await.unwrap();
+            let ids: Vec<ActionId> = batch.iter().map(|new| new.id).collect();
+            (ids, submitted)
+        }
+    });
+    let submitted = join_all(tries).await;
+    let new: Vec<&Vec<ActionId>> = submitted
+        .iter()
+        .filter(|(_, one)| *one == BatchSubmitted::New)
+        .map(|(ids, _)| ids)
+        .collect();
+    let [first] = new.as_slice() else {
+        panic!("{submitted:?}")
+    };
+    let replay = BatchSubmitted::Replayed((*first).clone());
+    let replays = submitted.iter().filter(|(_, one)| *one == replay).count();
+    assert_eq!(replays, 11, "{submitted:?}");
+    assert_eq!(ports.claim(200, LONG).await.len(), 10);
+}
+
+/// However removing a type and batches of it meet: a batch is there whole or not at all.
+pub async fn batches_race_with_removing_their_type(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let soon_gone = ActionType::new(type_name("soon.gone"), PerformedBy::Workers);
+    for _ in 0..20 {
+        ports.action_types.define(&soon_gone).await.unwrap();
+        let batches = [(); 3]
+            .map(|()| ["echo", "soon.gone", "echo"].map(|name| ports.new_action(user, name)));
+        let submits = batches
+            .iter()
+            .map(|batch| ports.submissions.submit_batch(batch, None));
+        let remove = ports.action_types.remove(&soon_gone.name);
+        let (submits, _) = futures_util::join!(join_all(submits), remove);
+        for (batch, submitted) in batches.iter().zip(submits) {
+            let ids = batch.each_ref().map(|new| new.id);
+            let found = ports.action_reader.overviews(&ids, &Reach::EVERYTHING);
+            let expected = match submitted.unwrap() {
+                BatchSubmitted::New => 3,
+                BatchSubmitted::UnknownTypes(places) => {
+                    assert_eq!(places, [1]);
+                    0
+                }
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(found.await.unwrap().len(), expected);
+        }
+        // What waits keeps the type from being removed.
+        for new in batches.iter().flatten() {
+            ports
+                .submissions
+                .cancel(new.id, &Reach::EVERYTHING)
+                .await
+                .unwrap();
+        }
+    }
 }
 
 /// A waiting action is over at once when it is cancelled, and nobody performs it.

@@ -11,8 +11,9 @@ use deed_api::page::Page;
 use deed_domain::action::{
     Action, ActionError, ActionFilter, ActionOverview, ActionTypeName, Payload, Priority, Status,
 };
+use deed_domain::error::Violation;
 use deed_domain::id::ActionId;
-use deed_domain::service::{CancelAnswer, SubmitRequest};
+use deed_domain::service::{BatchItem, CancelAnswer, SubmitRequest};
 
 use crate::answer::{Answer, PREFERENCE_APPLIED};
 use crate::app::Api;
@@ -25,6 +26,8 @@ use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag}
 use crate::prefer::Preferences;
 use crate::problem::{ErrorCode, Refusal};
 use crate::request_id;
+
+pub(crate) mod batch;
 
 const PATH: &str = "/actions";
 
@@ -184,25 +187,48 @@ impl Patience {
 
 /// Reads what POST `/actions` and POST `/stream` ask for.
 pub(crate) fn submit_request(body: CreateAction) -> Result<SubmitRequest, Refusal> {
+    read(body).map_err(|violations| deed_domain::Error::Invalid(violations).into())
+}
+
+/// Reads an action that is asked for, or says all the limits that it breaks, with pointers into it.
+fn read(body: CreateAction) -> BatchItem {
     let CreateAction {
         r#type,
         input,
         run_at,
         priority,
     } = body;
-    let wrong = |pointer: &'static str| move |said: String| Refusal::bad_pointer(pointer, said);
-    Ok(SubmitRequest {
-        action_type: ActionTypeName::parse(&r#type)
-            .map_err(|error| wrong("#/type")(error.to_string()))?,
-        input: Payload::parse(input.get()).map_err(|error| wrong("#/input")(error.to_string()))?,
-        run_at,
-        traceparent: request_id::current_trace(),
-        priority: match priority {
-            None => Priority::default(),
-            Some(priority) => Priority::new(priority)
-                .ok_or_else(|| wrong("#/priority")("must be between 0 and 9".to_owned()))?,
-        },
-    })
+    let mut violations = Vec::new();
+    let mut wrong = |pointer: &str, said: String| violations.push(Violation::new(pointer, said));
+    let action_type = ActionTypeName::parse(&r#type)
+        .map_err(|error| wrong("/type", error.to_string()))
+        .ok();
+    let input = if input.get().len() > Payload::MAX_BYTES {
+        wrong(
+            "/input",
+            format!("must have at most {} bytes", Payload::MAX_BYTES),
+        );
+        None
+    } else {
+        Payload::parse(input.get())
+            .map_err(|error| wrong("/input", error.to_string()))
+            .ok()
+    };
+    let priority = Priority::new(priority.unwrap_or_else(|| Priority::default().get()));
+    if priority.is_none() {
+        let most = Priority::MAX;
+        wrong("/priority", format!("must be between 0 and {most}"));
+    }
+    match (action_type, input, priority) {
+        (Some(action_type), Some(input), Some(priority)) => Ok(SubmitRequest {
+            action_type,
+            input,
+            run_at,
+            priority,
+            traceparent: request_id::current_trace(),
+        }),
+        _ => Err(violations),
+    }
 }
 
 pub(crate) const LIST: Operation = Operation {

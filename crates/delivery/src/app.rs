@@ -18,7 +18,7 @@ use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retry, Submit,
+    ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -50,6 +50,8 @@ pub struct Services {
     pub manage_keys: ManageKeys,
     /// POST `/actions` and `/stream`.
     pub submit: Submit,
+    /// POST `/actions/batch`.
+    pub submit_batch: SubmitBatch,
     /// The wait of POST `/actions`.
     pub await_outcome: AwaitOutcome,
     /// GET `/actions…` and `/action-types…`.

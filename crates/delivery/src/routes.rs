@@ -9,7 +9,7 @@ use crate::openapi::operation::Operation;
 use crate::{action_types, actions, api_keys, docs, health, leases, streams, users};
 
 /// Every path of the document, in its order.
-pub(crate) const PATHS: [&str; 24] = [
+pub(crate) const PATHS: [&str; 25] = [
     "/users",
     "/users/me",
     "/users/{id}",
@@ -19,6 +19,7 @@ pub(crate) const PATHS: [&str; 24] = [
     "/action-types",
     "/action-types/{name}",
     "/actions",
+    "/actions/batch",
     "/actions/{id}",
     "/actions/{id}/cancel",
     "/actions/{id}/retry",
@@ -56,6 +57,7 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &action_types::PUT,
     &action_types::REMOVE,
     &actions::CREATE,
+    &actions::batch::CREATE,
     &actions::LIST,
     &actions::FIND,
     &actions::CANCEL,
@@ -111,6 +113,8 @@ pub(crate) fn always(config: &mut ServiceConfig) {
                 .route(post().to(actions::create))
                 .route(get().to(actions::list)),
         )
+        // Before the path that would take `batch` for an id.
+        .service(resource("/actions/batch").route(post().to(actions::batch::create)))
         .service(resource("/actions/{id}").route(get().to(actions::find)))
         .service(resource("/actions/{id}/cancel").route(post().to(actions::cancel)))
         .service(resource("/actions/{id}/retry").route(post().to(actions::retry)))

@@ -27,9 +27,9 @@ use deed_domain::idempotency::Idempotency;
 use deed_domain::page::{Page, PageRequest};
 use deed_domain::password::{Password, PasswordHash, PasswordPolicy};
 use deed_domain::ports::{
-    ActionTypes, Authenticator, CancelVerdict, Clock, EventLog, EventPage, HashingError, Ids,
-    InputSchemas, PasswordHasher, SchemaError, Submissions, Submitted, TypeDefined, TypeRemoved,
-    UserChanged, UserCreated, UserRepository, Wakeups,
+    ActionTypes, Authenticator, BatchSubmitted, CancelVerdict, Clock, EventLog, EventPage,
+    HashingError, Ids, InputSchemas, PasswordHasher, SchemaError, Submissions, Submitted,
+    TypeDefined, TypeRemoved, UserChanged, UserCreated, UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{Follow, Followed, RegisterUser, Registration, Submit, SubmitRequest};
@@ -283,6 +283,10 @@ impl ActionTypes for Memory {
         Ok((name.as_str() == "greet").then(|| ActionType::new(name.clone(), PerformedBy::Handler)))
     }
 
+    async fn find_all(&self, _: &[ActionTypeName]) -> Result<Vec<ActionType>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn list(&self) -> Result<Vec<ActionType>, StoreError> {
         Ok(Vec::new())
     }
@@ -313,6 +317,17 @@ impl Submissions for Memory {
         log.write(NewEvent::created(action.id));
         lock(&self.logs).insert(action.id, log);
         Ok(Submitted::New)
+    }
+
+    async fn submit_batch(
+        &self,
+        actions: &[NewAction],
+        _: Option<Idempotency>,
+    ) -> Result<BatchSubmitted, StoreError> {
+        for action in actions {
+            self.submit(action.clone(), None).await?;
+        }
+        Ok(BatchSubmitted::New)
     }
 
     async fn cancel(&self, _: ActionId, _: &Reach) -> Result<CancelVerdict, StoreError> {

@@ -48,6 +48,9 @@ pub enum Error {
     /// An action was asked for whose type is not registered.
     #[error("the action type is not registered")]
     UnknownActionType,
+    /// Actions of a batch were asked for whose types are not registered: in these places.
+    #[error("action types are not registered")]
+    UnknownActionTypes(Vec<Violation>),
     /// The action type is performed by a handler within the server.
     #[error("the action type has a handler")]
     TypeHasHandler,
@@ -171,7 +174,8 @@ impl PartialEq for Error {
             (Self::SequenceConflict { next_seq: a }, Self::SequenceConflict { next_seq: b }) => {
                 a == b
             }
-            (Self::Invalid(a), Self::Invalid(b)) => a == b,
+            (Self::Invalid(a), Self::Invalid(b))
+            | (Self::UnknownActionTypes(a), Self::UnknownActionTypes(b)) => a == b,
             (Self::Overloaded { retry_after: a }, Self::Overloaded { retry_after: b }) => a == b,
             (Self::Store(a), Self::Store(b)) => a == b,
             _ => true,

@@ -37,7 +37,7 @@ pub use leases::{
     Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued,
 };
 pub use password_hasher::{HashingError, PasswordHasher};
-pub use submissions::{CancelVerdict, Submissions, Submitted};
+pub use submissions::{BatchSubmitted, CancelVerdict, Submissions, Submitted};
 pub use tracer::{NoTracer, Span, SpanKind, SpanRecord, SpanValue, Tracer};
 pub use users::{UserChanged, UserCreated, UserRepository};
 pub use wakeups::Wakeups;

@@ -33,7 +33,7 @@ pub use read_users::ReadUsers;
 pub use register_user::{RegisterUser, Registered, Registration};
 pub use retention::Retention;
 pub use retry::Retry;
-pub use submit::{Submission, Submit, SubmitRequest};
+pub use submit::{BatchItem, BatchSubmission, Submission, Submit, SubmitBatch, SubmitRequest};
 pub use work::{Attempt, Ended, Settled, Work};
 
 #[cfg(test)]

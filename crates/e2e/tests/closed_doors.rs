@@ -111,8 +111,12 @@ fn echo() -> Value {
     json!({"type": "echo", "input": {"text": "x"}})
 }
 
+fn batch() -> Value {
+    json!({"actions": [echo(), echo()]})
+}
+
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 31] = [
+const MATRIX: [Row; 32] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -171,6 +175,14 @@ const MATRIX: [Row; 31] = [
     with(
         echo,
         row("POST /actions", Door::Scope("actions:write"), Object::None),
+    ),
+    with(
+        batch,
+        row(
+            "POST /actions/batch",
+            Door::Scope("actions:write"),
+            Object::None,
+        ),
     ),
     row("GET /actions", Door::Scope("actions:read"), Object::None),
     row(

@@ -1,5 +1,6 @@
 //! The scenarios, one a file.
 
+mod batch;
 mod cli_actions;
 mod client;
 mod closed_doors;

@@ -300,6 +300,7 @@ async fn the_typed_client_is_a_worker_too() {
             event: WorkerEventName::Message,
             data: serde_json::value::to_raw_value(&1).unwrap(),
         }],
+        checkpoint: None,
     };
     let reported = client
         .report_events(&lease.lease_id, &events)

@@ -102,7 +102,7 @@ pub struct Settings {
     #[arg(long, env = "DEED_STREAM_MAX_AGE", default_value = "10m", value_parser = duration, value_name = "DURATION")]
     pub stream_max_age: Duration,
 
-    /// How long actions are kept with their results and events, 1d to 3650d; months go as a whole, once their last day is older
+    /// How long actions are kept with their results and events, 1d to 3650d; months go as a whole, below 14d weeks, once their last day is older
     #[arg(long, env = "DEED_RETENTION", default_value = "30d", value_parser = retention, value_name = "DURATION")]
     pub retention: Duration,
 }

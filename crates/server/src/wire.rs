@@ -29,7 +29,8 @@ use deed_domain::ports::{
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
-    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
+    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
+    SubmitBatch, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -133,6 +134,7 @@ pub(crate) struct Background {
     /// Who keeps the runner going, and what tells it to take no more; none once it has drained.
     runner: Option<(JoinHandle<()>, watch::Sender<bool>)>,
     tasks: Tasks,
+    housekeeper: Arc<Housekeeper>,
     spans: Spans,
 }
 
@@ -141,6 +143,9 @@ const FINISH: Duration = Duration::from_secs(20);
 
 /// How long writing down when keys were last used may take at the end.
 const LAST_USED: Duration = Duration::from_secs(2);
+
+/// How long handing the housekeeping over may take at the end.
+const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Puts the ports' adapters together, registers the handlers' types, and starts what runs beside the HTTP server.
 pub(crate) async fn wire(
@@ -151,7 +156,7 @@ pub(crate) async fn wire(
 ) -> anyhow::Result<(Parts, Background, Exporter)> {
     let ids: Arc<dyn Ids> = Arc::new(SystemIds);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    make_partitions(&database, clock.now())
+    make_partitions(&database, clock.now(), settings.retention)
         .await
         .context("partitions can't be made")?;
     let key = server_key(&database, ids.as_ref()).await?;
@@ -215,8 +220,9 @@ pub(crate) async fn wire(
         settings.retention,
         Pace::default(),
     ));
+    let keeping_house = Arc::clone(&housekeeper);
     tasks.keep("housekeeper", move || {
-        let housekeeper = Arc::clone(&housekeeper);
+        let housekeeper = Arc::clone(&keeping_house);
         async move { housekeeper.run().await }
     });
     let erasure = Arc::new(PgErasure::new(database.clone()));
@@ -244,6 +250,13 @@ pub(crate) async fn wire(
     let schemas = Arc::new(JsonSchemas::default());
     let retention = Retention::new(settings.retention, Arc::clone(&clock));
     let define_types = DefineTypes::new(types.clone(), schemas.clone());
+    let submit = Submit::new(
+        submissions.clone(),
+        types.clone(),
+        schemas.clone(),
+        Arc::clone(&ids),
+        Arc::clone(&clock),
+    );
     let services = Services {
         identify: Identify::new(authenticator.clone(), Arc::clone(&users)),
         register_user: RegisterUser::new(
@@ -255,14 +268,10 @@ pub(crate) async fn wire(
         change_user: ChangeUser::new(users),
         issue_key: IssueKey::new(keys.clone(), Arc::clone(&ids), Arc::clone(&clock)),
         manage_keys: ManageKeys::new(keys),
-        submit: Submit::new(
-            submissions.clone(),
-            types.clone(),
-            schemas.clone(),
-            Arc::clone(&ids),
-            Arc::clone(&clock),
-        ),
-        await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups)),
+        submit_batch: SubmitBatch::new(submit.clone(), actions.clone()).keeping(retention.clone()),
+        submit,
+        await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups))
+            .keeping(retention.clone()),
         read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
             .keeping(retention.clone()),
         retry: Retry::new(
@@ -313,6 +322,7 @@ pub(crate) async fn wire(
         authenticator,
         runner: Some((runner, drain_runner)),
         tasks,
+        housekeeper,
         spans,
     };
     Ok((parts, background, exporter))
@@ -370,6 +380,14 @@ impl Background {
         }
         self.spans.flush().await;
         self.tasks.stop().await;
+        // Now that nobody takes it again.
+        match tokio::time::timeout(HAND_OVER, self.housekeeper.hand_over()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                log::debug!(error:err = error; "the housekeeping was not handed over")
+            }
+            Err(_) => log::debug!("the housekeeping was not handed over in time"),
+        }
         self.database.close();
     }
 }
@@ -398,7 +416,7 @@ impl Readiness for ReplicaReadiness {
         };
         let partitions = match missing_partitions(&self.database, self.clock.now()).await {
             Ok(missing) if missing.is_empty() => None,
-            Ok(_) => Some("the present or the coming month has no room"),
+            Ok(_) => Some("there is no room for all actions of the coming 14 days"),
             Err(_) => Some("unknown"),
         };
         let down = if *self.draining.borrow() {

@@ -1,4 +1,5 @@
 use std::thread;
+use std::time::Duration;
 
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
@@ -10,6 +11,9 @@ use crate::cluster;
 
 /// How many connections a test may hold through one pool.
 const POOL: usize = 8;
+
+/// How long actions are kept there: partitions are of months.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A schema of its own in the shared cluster, migrated and with this month's partitions. Dropped with everything in
 /// it when the test ends, however it ends.
@@ -23,7 +27,7 @@ impl TestDatabase {
     pub async fn fresh() -> Self {
         let this = Self::empty().await;
         migrate::up(&this.database).await.expect("migrations run");
-        housekeeping::make_partitions(&this.database, SystemClock.now())
+        housekeeping::make_partitions(&this.database, SystemClock.now(), RETENTION)
             .await
             .expect("partitions are made");
         this

@@ -73,7 +73,7 @@ impl QueueMetrics {
         );
         registry.register(
             "partitions_missing",
-            "Partitions of the present and the coming month that are not there; without them writes fail",
+            "Times within the coming 14 days for which a table has no partition; writes fail then",
             self.partitions_missing.clone(),
         );
     }

@@ -45,6 +45,21 @@ impl ActionReader for PgActionReader {
         Ok(row.map(ActionRow::into_domain).transpose()?)
     }
 
+    async fn overviews(
+        &self,
+        ids: &[ActionId],
+        reach: &Reach,
+    ) -> Result<Vec<ActionOverview>, StoreError> {
+        let Reach { owner, types } = reach;
+        let statement = Statement::new(include_str!("sql/overviews.sql"))
+            .bind::<Array<SqlUuid>, Vec<Uuid>>(ids.iter().map(|id| id.as_uuid()).collect())
+            .bind::<Nullable<SqlUuid>, _>(owner.map(UserId::as_uuid))
+            .bind::<Nullable<Array<Text>>, _>(like_patterns(types));
+        let rows: Vec<OverviewRow> = self.database.rows(Access::Read, &statement).await?;
+        let overviews = rows.into_iter().map(ActionOverview::try_from);
+        Ok(overviews.collect::<Result<_, _>>()?)
+    }
+
     async fn list(
         &self,
         filter: &ActionFilter,

@@ -195,6 +195,19 @@ impl ActionTypes for PgActionTypes {
         Ok(row.map(ActionType::try_from).transpose()?)
     }
 
+    async fn find_all(&self, names: &[ActionTypeName]) -> Result<Vec<ActionType>, StoreError> {
+        let names: Vec<String> = names.iter().map(|name| name.as_str().to_owned()).collect();
+        let query = TypeRow::query()
+            .filter(action_types::name.eq_any(names))
+            .filter(action_types::removed_at.is_null());
+        let rows = self
+            .database
+            .select(move |connection| query.load::<TypeRow>(connection).boxed())
+            .await?;
+        let types = rows.into_iter().map(ActionType::try_from);
+        Ok(types.collect::<Result<Vec<_>, _>>()?)
+    }
+
     async fn list(&self) -> Result<Vec<ActionType>, StoreError> {
         let query = TypeRow::query()
             .filter(action_types::removed_at.is_null())

@@ -2,6 +2,7 @@
 //! removed. One server at a time does it, for a term; when it falls silent another takes over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deed_domain::error::StoreError;
@@ -10,10 +11,11 @@ use tokio::time::{Instant, sleep};
 
 use super::pool::Database;
 pub use idempotency_keys::prune_idempotency_keys;
-pub use partitions::{make_partitions, missing_partitions};
+pub use partitions::{Gap, make_partitions, missing_partitions};
 pub use retention::drop_expired;
 pub use term::Term;
 
+mod calendar;
 mod idempotency_keys;
 mod partitions;
 mod retention;
@@ -24,8 +26,10 @@ mod term;
 pub struct Pace {
     /// How long nobody else may take over once a housekeeper has fallen silent.
     pub term: Duration,
-    /// How often it renews its term, or asks for one.
+    /// How often it renews its term.
     pub renewal: Duration,
+    /// How often it asks for one that it does not hold.
+    pub question: Duration,
     /// How often it looks at everything.
     pub round: Duration,
 }
@@ -35,6 +39,7 @@ impl Default for Pace {
         Self {
             term: Duration::from_secs(30),
             renewal: Duration::from_secs(10),
+            question: Duration::from_secs(2),
             round: Duration::from_secs(60),
         }
     }
@@ -47,6 +52,8 @@ pub struct Housekeeper {
     term: Term,
     retention: Duration,
     pace: Pace,
+    /// Whether the term was held when this was last looked at.
+    is_held: AtomicBool,
 }
 
 impl Housekeeper {
@@ -66,6 +73,7 @@ impl Housekeeper {
             clock,
             retention,
             pace,
+            is_held: AtomicBool::new(false),
         }
     }
 
@@ -76,18 +84,33 @@ impl Housekeeper {
             let asked_at = Instant::now();
             match self.term.take().await {
                 Ok(true) => {
+                    self.is_held.store(true, Ordering::Relaxed);
                     log::info!("this server does the housekeeping");
                     tokio::select! {
                         () = self.renew(asked_at) => {}
                         () = self.work() => {}
                     }
+                    self.is_held.store(false, Ordering::Relaxed);
                     log::warn!("this server has lost the term of its housekeeping");
                 }
                 Ok(false) => {}
                 Err(error) => log::debug!(error:err = error; "no term could be asked for"),
             }
-            sleep(self.pace.renewal).await;
+            sleep(self.pace.question).await;
         }
+    }
+
+    /// Gives its term back, if it holds one, so that another takes over as soon as it asks. For when [`Self::run`] is
+    /// polled no more.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away. Then the term ends by itself.
+    pub async fn hand_over(&self) -> Result<(), StoreError> {
+        if self.is_held.swap(false, Ordering::Relaxed) {
+            self.term.give_back().await?;
+            log::debug!("this server has handed its housekeeping over");
+        }
+        Ok(())
     }
 
     /// Returns when the term is lost, or over for want of a renewal.
@@ -111,7 +134,7 @@ impl Housekeeper {
         loop {
             note(
                 "made",
-                make_partitions(&self.database, self.clock.now()).await,
+                make_partitions(&self.database, self.clock.now(), self.retention).await,
             );
             note("pruned", prune_idempotency_keys(&self.database).await);
             note(

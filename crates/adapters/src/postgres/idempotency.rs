@@ -2,7 +2,7 @@
 
 use deed_domain::idempotency::Idempotency;
 use diesel::QueryableByName;
-use diesel::sql_types::{Binary, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
 use super::error::DbError;
@@ -12,7 +12,12 @@ use super::statement::Statement;
 /// What is known of a key that refused a row.
 pub(crate) enum Before {
     /// The same request made this.
-    Made(Uuid),
+    Made {
+        /// What was made, or the first of them.
+        id: Uuid,
+        /// All actions of a batch, in the order asked; a batch of one has none here.
+        batch: Option<Vec<Uuid>>,
+    },
     /// It was used for another request.
     OtherRequest,
     /// Nothing: the first request was rolled back meanwhile.
@@ -23,6 +28,8 @@ pub(crate) enum Before {
 struct KeyRow {
     #[diesel(sql_type = SqlUuid)]
     resource_id: Uuid,
+    #[diesel(sql_type = Nullable<Array<SqlUuid>>)]
+    action_ids: Option<Vec<Uuid>>,
     #[diesel(sql_type = Binary)]
     request_hash: Vec<u8>,
 }
@@ -35,7 +42,10 @@ pub(crate) async fn look_up(database: &Database, asked: &Idempotency) -> Result<
     Ok(
         match database.row::<KeyRow>(Access::Read, &statement).await? {
             None => Before::Nothing,
-            Some(row) if row.request_hash == asked.request_hash => Before::Made(row.resource_id),
+            Some(row) if row.request_hash == asked.request_hash => Before::Made {
+                id: row.resource_id,
+                batch: row.action_ids,
+            },
             Some(_) => Before::OtherRequest,
         },
     )

@@ -7,7 +7,7 @@ use deed_domain::caller::Reach;
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::idempotency::Idempotency;
-use deed_domain::ports::{CancelVerdict, Submissions, Submitted};
+use deed_domain::ports::{BatchSubmitted, CancelVerdict, Submissions, Submitted};
 use diesel::QueryableByName;
 use diesel::sql_types::{
     Array, Binary, Bool, Int2, Int4, Nullable, Text, Timestamptz, Uuid as SqlUuid,
@@ -38,12 +38,24 @@ impl PgSubmissions {
     pub fn new(database: Database, hub: WakeupHub) -> Self {
         Self { database, hub }
     }
+
+    /// Counts what was accepted, and wakes whom it concerns.
+    fn tell_of(&self, actions: &[NewAction]) {
+        let metrics = &self.database.metrics().actions;
+        for action in actions {
+            metrics.submitted(action.action_type.as_str());
+            self.hub.log_grew(action.id, Sequence::FIRST);
+        }
+        self.hub.queue_grew();
+    }
 }
 
 #[derive(QueryableByName)]
 struct SubmittedRow {
     #[diesel(sql_type = Bool)]
     is_new: bool,
+    #[diesel(sql_type = Bool)]
+    is_known: bool,
 }
 
 #[derive(QueryableByName)]
@@ -66,38 +78,60 @@ impl Submissions for PgSubmissions {
         action: NewAction,
         idempotency: Option<Idempotency>,
     ) -> Result<Submitted, StoreError> {
-        let (id, action_type) = (action.id, action.action_type.clone());
-        let statement = submit_statement(&[(&action, idempotency.as_ref())]);
+        let submitted = self.submit_batch(&[action], idempotency).await?;
+        Ok(match submitted {
+            BatchSubmitted::New => Submitted::New,
+            BatchSubmitted::Replayed(ids) => match ids.first() {
+                Some(id) => Submitted::Replayed(*id),
+                None => Submitted::KeyReused,
+            },
+            BatchSubmitted::KeyReused => Submitted::KeyReused,
+            BatchSubmitted::InFlight => Submitted::InFlight,
+            BatchSubmitted::UnknownTypes(_) => Submitted::UnknownType,
+        })
+    }
+
+    async fn submit_batch(
+        &self,
+        actions: &[NewAction],
+        idempotency: Option<Idempotency>,
+    ) -> Result<BatchSubmitted, StoreError> {
+        let statement = submit_statement(&[(actions, idempotency.as_ref())]);
         for _ in 0..SUBMIT_TRIES {
-            let row = match self
+            let rows = match self
                 .database
-                .row::<SubmittedRow>(Access::Write, &statement)
+                .rows::<SubmittedRow>(Access::Write, &statement)
                 .await
             {
-                Err(DbError::Locked(_)) if idempotency.is_some() => return Ok(Submitted::InFlight),
+                Err(DbError::Locked(_)) if idempotency.is_some() => {
+                    return Ok(BatchSubmitted::InFlight);
+                }
                 other => other?,
             };
-            let is_known = row.is_some();
-            if row.is_some_and(|row| row.is_new) {
-                self.database
-                    .metrics()
-                    .actions
-                    .submitted(action_type.as_str());
-                self.hub.log_grew(id, Sequence::FIRST);
-                self.hub.queue_grew();
-                return Ok(Submitted::New);
+            if rows.iter().all(|row| row.is_new) {
+                self.tell_of(actions);
+                return Ok(BatchSubmitted::New);
             }
+            let unknown: Vec<usize> = (0..)
+                .zip(&rows)
+                .filter(|(_, row)| !row.is_known)
+                .map(|(place, _)| place)
+                .collect();
             let Some(idempotency) = &idempotency else {
-                return Ok(Submitted::UnknownType);
+                return Ok(BatchSubmitted::UnknownTypes(unknown));
             };
             match look_up(&self.database, idempotency).await? {
-                Before::Made(id) => return Ok(Submitted::Replayed(ActionId::from_uuid(id))),
-                Before::OtherRequest => return Ok(Submitted::KeyReused),
-                Before::Nothing if is_known => {}
-                Before::Nothing => return Ok(Submitted::UnknownType),
+                Before::Made { id, batch } => {
+                    let ids = batch.unwrap_or_else(|| vec![id]);
+                    let ids = ids.into_iter().map(ActionId::from_uuid);
+                    return Ok(BatchSubmitted::Replayed(ids.collect()));
+                }
+                Before::OtherRequest => return Ok(BatchSubmitted::KeyReused),
+                Before::Nothing if unknown.is_empty() => {}
+                Before::Nothing => return Ok(BatchSubmitted::UnknownTypes(unknown)),
             }
         }
-        Ok(Submitted::InFlight)
+        Ok(BatchSubmitted::InFlight)
     }
 
     async fn cancel(&self, id: ActionId, reach: &Reach) -> Result<CancelVerdict, StoreError> {
@@ -143,48 +177,62 @@ impl Submissions for PgSubmissions {
     }
 }
 
-fn submit_statement<'a>(items: &[(&'a NewAction, Option<&'a Idempotency>)]) -> Statement<'a> {
-    fn column<'a, T>(
-        items: &[(&'a NewAction, Option<&'a Idempotency>)],
-        value: impl Fn(&'a NewAction) -> T,
-    ) -> Vec<T> {
-        items.iter().map(|(action, _)| value(action)).collect()
+/// A request: its actions, and what makes it repeatable.
+type Asked<'a> = (&'a [NewAction], Option<&'a Idempotency>);
+
+/// An action, with the first one of its request, and what makes that request repeatable if it is the first itself.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    action: &'a NewAction,
+    first: ActionId,
+    idempotency: Option<&'a Idempotency>,
+}
+
+fn submit_statement<'a>(requests: &[Asked<'a>]) -> Statement<'a> {
+    let rows: Vec<Row<'a>> = requests
+        .iter()
+        .flat_map(|(actions, idempotency)| {
+            let first = actions.first().map(|action| action.id);
+            actions.iter().map(move |action| Row {
+                action,
+                first: first.unwrap_or(action.id),
+                idempotency: idempotency.filter(|_| Some(action.id) == first),
+            })
+        })
+        .collect();
+    fn column<'a, T>(rows: &[Row<'a>], value: impl Fn(&'a NewAction) -> T) -> Vec<T> {
+        rows.iter().map(|row| value(row.action)).collect()
     }
-    fn key<'a, T>(
-        items: &[(&'a NewAction, Option<&'a Idempotency>)],
-        value: impl Fn(&'a Idempotency) -> T,
-    ) -> Vec<Option<T>> {
-        items
-            .iter()
-            .map(|(_, idempotency)| idempotency.map(&value))
-            .collect()
+    fn key<'a, T>(rows: &[Row<'a>], value: impl Fn(&'a Idempotency) -> T) -> Vec<Option<T>> {
+        rows.iter().map(|row| row.idempotency.map(&value)).collect()
     }
     Statement::new(include_str!("sql/submit.sql"))
-        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(items, |action| action.id.as_uuid()))
-        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(items, |action| action.user_id.as_uuid()))
-        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(items, |action| {
+        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(&rows, |action| action.id.as_uuid()))
+        .bind::<Array<SqlUuid>, Vec<Uuid>>(column(&rows, |action| action.user_id.as_uuid()))
+        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(&rows, |action| {
             action.api_key_id.map(ApiKeyId::as_uuid)
         }))
-        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(items, |action| {
+        .bind::<Array<Nullable<SqlUuid>>, Vec<Option<Uuid>>>(column(&rows, |action| {
             action.retry_of.map(ActionId::as_uuid)
         }))
-        .bind::<Array<Text>, Vec<&str>>(column(items, |action| action.action_type.as_str()))
-        .bind::<Array<Int2>, Vec<i16>>(column(items, |action| i16::from(action.priority.get())))
-        .bind::<Array<Int2>, Vec<i16>>(column(items, |action| {
+        .bind::<Array<Text>, Vec<&str>>(column(&rows, |action| action.action_type.as_str()))
+        .bind::<Array<Int2>, Vec<i16>>(column(&rows, |action| i16::from(action.priority.get())))
+        .bind::<Array<Int2>, Vec<i16>>(column(&rows, |action| {
             i16::try_from(action.max_attempts).unwrap_or(i16::MAX)
         }))
-        .bind::<Array<Nullable<Timestamptz>>, Vec<Option<DateTime<Utc>>>>(column(items, |action| {
+        .bind::<Array<Nullable<Timestamptz>>, Vec<Option<DateTime<Utc>>>>(column(&rows, |action| {
             action.run_at
         }))
-        .bind::<Array<Text>, Vec<&str>>(column(items, |action| Payload::as_str(&action.input)))
-        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(items, |asked| {
+        .bind::<Array<Text>, Vec<&str>>(column(&rows, |action| Payload::as_str(&action.input)))
+        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(&rows, |asked| {
             asked.scope.as_bytes().to_vec()
         }))
-        .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(key(items, |asked| asked.key.as_str()))
-        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(items, |asked| {
+        .bind::<Array<Nullable<Text>>, Vec<Option<&str>>>(key(&rows, |asked| asked.key.as_str()))
+        .bind::<Array<Nullable<Binary>>, Vec<Option<Vec<u8>>>>(key(&rows, |asked| {
             asked.request_hash.to_vec()
         }))
-        .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(column(items, |action| {
+        .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(column(&rows, |action| {
             action.traceparent.map(|parent| parent.to_string())
         }))
+        .bind::<Array<SqlUuid>, Vec<Uuid>>(rows.iter().map(|row| row.first.as_uuid()).collect())
 }

@@ -131,7 +131,7 @@ impl UserRepository for PgUsers {
             };
             // The same request may have met its own user by the e-mail before it met its key.
             match (look_up(&self.database, idempotency).await?, refused) {
-                (Before::Made(id), _) => {
+                (Before::Made { id, batch: _ }, _) => {
                     return Ok(match self.find(UserId::from_uuid(id)).await? {
                         Some(user) => UserCreated::Replayed(user),
                         None => UserCreated::ReplayedGone,

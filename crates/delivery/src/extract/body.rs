@@ -14,8 +14,8 @@ use deed_api::lease::{
 };
 use deed_api::limits::Limits;
 use deed_api::{
-    action::CreateAction, action_type::PutActionType, api_key::CreateApiKey, user::CreateUser,
-    user::PatchUser,
+    action::CreateAction, action::CreateActionBatch, action_type::PutActionType,
+    api_key::CreateApiKey, user::CreateUser, user::PatchUser,
 };
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
@@ -71,6 +71,12 @@ impl JsonBody for CreateApiKey {
 
 impl JsonBody for CreateAction {
     const MAX_BYTES: usize = 1024 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for CreateActionBatch {
+    const MAX_BYTES: usize = 4 * 1024 * KIB;
 
     fn context(_: Limits) {}
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderValue};
 use deed_api::problem::Fault;
+use deed_domain::error::Violation;
 use deed_domain::{Error, StoreError};
 
 use super::{ErrorCode, Refusal};
@@ -25,6 +26,9 @@ impl From<Error> for Refusal {
             Error::ActionGone => Self::new(ErrorCode::ActionGone),
             Error::ActionTypeNotFound => Self::new(ErrorCode::ActionTypeNotFound),
             Error::UnknownActionType => Self::new(ErrorCode::UnknownActionType),
+            Error::UnknownActionTypes(places) => {
+                Self::new(ErrorCode::UnknownActionType).faults(pointed_at(places))
+            }
             Error::TypeHasHandler => Self::new(ErrorCode::TypeHasHandler),
             Error::TypeHasActions => Self::new(ErrorCode::TypeHasActions),
             Error::LeaseLost => Self::new(ErrorCode::LeaseLost),
@@ -33,10 +37,7 @@ impl From<Error> for Refusal {
             Error::ActionNotRetryable(why) => Self::new(ErrorCode::ActionNotRetryable)
                 .message(format!("The action can't be retried: {why}.")),
             Error::Invalid(violations) => {
-                let faults = violations.into_iter().map(|violation| {
-                    Fault::at_pointer(format!("#{}", violation.pointer), violation.message)
-                });
-                Self::new(ErrorCode::ValidationFailed).faults(faults.collect())
+                Self::new(ErrorCode::ValidationFailed).faults(pointed_at(violations))
             }
             Error::CursorBeyondEnd => Self::new(ErrorCode::InvalidCursor),
             Error::IdempotencyKeyReused => Self::new(ErrorCode::IdempotencyKeyReused),
@@ -57,6 +58,13 @@ impl From<StoreError> for Refusal {
         };
         Self::new(code).because(error)
     }
+}
+
+fn pointed_at(violations: Vec<Violation>) -> Vec<Fault> {
+    violations
+        .into_iter()
+        .map(|violation| Fault::at_pointer(format!("#{}", violation.pointer), violation.message))
+        .collect()
 }
 
 /// Whole seconds, rounded up, at least one.
@@ -97,6 +105,11 @@ mod tests {
             (Error::ActionGone, "action_gone", 410),
             (Error::ActionTypeNotFound, "action_type_not_found", 404),
             (Error::UnknownActionType, "unknown_action_type", 400),
+            (
+                Error::UnknownActionTypes(Vec::new()),
+                "unknown_action_type",
+                400,
+            ),
             (Error::TypeHasHandler, "type_has_handler", 409),
             (Error::TypeHasActions, "type_has_actions", 409),
             (Error::LeaseLost, "lease_lost", 409),

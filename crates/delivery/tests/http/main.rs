@@ -9,6 +9,7 @@
 mod action_types;
 mod actions;
 mod api_keys;
+mod batch;
 mod callers;
 mod document;
 mod edges;

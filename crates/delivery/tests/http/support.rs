@@ -30,7 +30,7 @@ use deed_domain::ports::{
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, Work,
+    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, SubmitBatch, Work,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -151,6 +151,13 @@ impl Fakes {
         let leases = Arc::new(self.leases);
         let perform = Perform::new(leases.clone(), Work::new(leases, ids.clone()));
         let define_types = DefineTypes::new(types.clone(), schemas.clone());
+        let submit = Submit::new(
+            submissions.clone(),
+            types.clone(),
+            schemas.clone(),
+            ids.clone(),
+            clock.clone(),
+        );
         let services = Services {
             identify: Identify::new(authenticator.clone(), users.clone()),
             register_user: RegisterUser::new(users.clone(), Arc::new(self.hasher), ids.clone()),
@@ -158,14 +165,11 @@ impl Fakes {
             change_user: ChangeUser::new(users),
             issue_key: IssueKey::new(keys.clone(), ids.clone(), clock.clone()),
             manage_keys: ManageKeys::new(keys),
-            submit: Submit::new(
-                submissions.clone(),
-                types.clone(),
-                schemas.clone(),
-                ids.clone(),
-                clock.clone(),
-            ),
-            await_outcome: AwaitOutcome::new(actions.clone(), wakeups.clone()),
+            submit_batch: SubmitBatch::new(submit.clone(), actions.clone())
+                .keeping(retention.clone()),
+            submit,
+            await_outcome: AwaitOutcome::new(actions.clone(), wakeups.clone())
+                .keeping(retention.clone()),
             read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
                 .keeping(retention.clone()),
             retry: Retry::new(

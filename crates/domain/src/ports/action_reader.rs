@@ -13,6 +13,13 @@ pub trait ActionReader: Send + Sync {
     /// The action of that id, if it is within reach.
     async fn find(&self, id: ActionId, reach: &Reach) -> Result<Option<Action>, StoreError>;
 
+    /// The actions of those ids that are within reach, in no order, without input and output.
+    async fn overviews(
+        &self,
+        ids: &[ActionId],
+        reach: &Reach,
+    ) -> Result<Vec<ActionOverview>, StoreError>;
+
     /// Actions within reach, newest first, without input and output.
     async fn list(
         &self,

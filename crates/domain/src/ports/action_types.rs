@@ -45,6 +45,9 @@ pub trait ActionTypes: Send + Sync {
     /// The type of that name.
     async fn find(&self, name: &ActionTypeName) -> Result<Option<ActionType>, StoreError>;
 
+    /// The types of those names, in no order; none for a name that is not registered.
+    async fn find_all(&self, names: &[ActionTypeName]) -> Result<Vec<ActionType>, StoreError>;
+
     /// All types, by name.
     async fn list(&self) -> Result<Vec<ActionType>, StoreError>;
 }

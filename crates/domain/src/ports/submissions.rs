@@ -21,6 +21,21 @@ pub enum Submitted {
     UnknownType,
 }
 
+/// What came of submitting a batch of actions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BatchSubmitted {
+    /// All are accepted, and durable.
+    New,
+    /// The same request was accepted before, as these actions, in the order asked.
+    Replayed(Vec<ActionId>),
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The first request with this idempotency key has not ended within 2 s.
+    InFlight,
+    /// The types of the actions in these places are not registered. Nothing was written.
+    UnknownTypes(Vec<usize>),
+}
+
 /// What came of asking to cancel an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CancelVerdict {
@@ -45,6 +60,14 @@ pub trait Submissions: Send + Sync {
         action: NewAction,
         idempotency: Option<Idempotency>,
     ) -> Result<Submitted, StoreError>;
+
+    /// Accepts all the actions or none, and their one idempotency key, together. They belong to one user and are
+    /// asked for with one key.
+    async fn submit_batch(
+        &self,
+        actions: &[NewAction],
+        idempotency: Option<Idempotency>,
+    ) -> Result<BatchSubmitted, StoreError>;
 
     /// Cancels a waiting action, with its `done` event and its result; tells the performer of a running one.
     async fn cancel(&self, id: ActionId, reach: &Reach) -> Result<CancelVerdict, StoreError>;

@@ -10,25 +10,38 @@ use crate::error::Error;
 use crate::id::ActionId;
 use crate::ports::{ActionReader, Wakeups};
 use crate::scope::Permission;
+use crate::service::Retention;
 
 /// Waits until an action is over.
 #[derive(Clone)]
 pub struct AwaitOutcome {
     actions: Arc<dyn ActionReader>,
     wakeups: Arc<dyn Wakeups>,
+    retention: Retention,
 }
 
 impl AwaitOutcome {
     /// The use case over these ports.
     #[must_use]
     pub fn new(actions: Arc<dyn ActionReader>, wakeups: Arc<dyn Wakeups>) -> Self {
-        Self { actions, wakeups }
+        Self {
+            actions,
+            wakeups,
+            retention: Retention::default(),
+        }
+    }
+
+    /// The same, which says of actions that are older than what is kept that they are gone: an idempotency key may
+    /// outlive what it stands for.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The action that the caller has submitted, as soon as it is over or `enough` is ready; then as it is.
     ///
     /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`].
+    /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`], [`Error::ActionGone`].
     pub async fn run(
         &self,
         caller: &Caller,
@@ -45,7 +58,7 @@ impl AwaitOutcome {
                 .actions
                 .find(id, &reach)
                 .await?
-                .ok_or(Error::ActionNotFound)?;
+                .ok_or_else(|| self.retention.not_found(id))?;
             if action.overview.status.is_over() {
                 return Ok(action);
             }
@@ -57,7 +70,7 @@ impl AwaitOutcome {
                         .actions
                         .find(id, &reach)
                         .await?
-                        .ok_or(Error::ActionNotFound);
+                        .ok_or_else(|| self.retention.not_found(id));
                 }
             }
         }
@@ -68,14 +81,21 @@ impl AwaitOutcome {
 mod tests {
     use super::*;
     use crate::action::{Sequence, Status};
-    use crate::ports::{MockActionReader, MockWakeups};
+    use crate::ports::{MockActionReader, MockClock, MockWakeups};
     use crate::service::testing::{action, key_of, user};
+    use chrono::{DateTime, TimeDelta};
     use futures_util::stream;
     use std::future;
+    use std::time::Duration;
     use uuid::Uuid;
+
+    fn timeless() -> ActionId {
+        ActionId::from_uuid(Uuid::from_u128(1))
+    }
 
     async fn run(
         statuses: &'static [Status],
+        id: ActionId,
         enough: impl Future<Output = ()>,
     ) -> Result<Status, Error> {
         let mut left = statuses.iter();
@@ -90,8 +110,15 @@ mod tests {
                 .chain(stream::pending())
                 .boxed()
         });
-        let id = ActionId::from_uuid(Uuid::from_u128(1));
+        let mut clock = MockClock::new();
+        clock
+            .expect_now()
+            .return_const(DateTime::UNIX_EPOCH + TimeDelta::days(2));
         AwaitOutcome::new(Arc::new(actions), Arc::new(wakeups))
+            .keeping(Retention::new(
+                Duration::from_secs(24 * 3600),
+                Arc::new(clock),
+            ))
             .run(&key_of(user(1), &["actions:write"]), id, enough)
             .await
             .map(|action| action.overview.status)
@@ -100,7 +127,10 @@ mod tests {
     #[tokio::test]
     async fn answers_as_soon_as_it_is_over() {
         let statuses = &[Status::Queued, Status::Running, Status::Failed];
-        assert_eq!(run(statuses, future::pending()).await, Ok(Status::Failed));
+        assert_eq!(
+            run(statuses, timeless(), future::pending()).await,
+            Ok(Status::Failed)
+        );
     }
 
     #[tokio::test]
@@ -117,14 +147,23 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        assert_eq!(run(statuses, soon).await, Ok(Status::Succeeded));
+        assert_eq!(run(statuses, timeless(), soon).await, Ok(Status::Succeeded));
     }
 
     #[tokio::test]
     async fn what_is_not_there_is_not_waited_for() {
         assert_eq!(
-            run(&[], future::pending()).await,
+            run(&[], timeless(), future::pending()).await,
             Err(Error::ActionNotFound)
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_no_more_is_gone() {
+        let made_at_the_epoch = ActionId::from_uuid(Uuid::from_u128(7 << 76 | 2 << 62));
+        assert_eq!(
+            run(&[], made_at_the_epoch, future::pending()).await,
+            Err(Error::ActionGone)
         );
     }
 }

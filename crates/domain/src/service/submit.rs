@@ -3,14 +3,18 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::StoreError;
-use crate::action::{ActionTypeName, NewAction, Payload, Priority};
+use crate::action::{ActionType, ActionTypeName, NewAction, Payload, Priority};
 use crate::caller::Caller;
 use crate::error::{Error, Violation};
-use crate::id::ActionId;
+use crate::id::{ActionId, UserId};
 use crate::idempotency::Idempotency;
 use crate::ports::{ActionTypes, Clock, Ids, InputSchemas, Submissions, Submitted};
 use crate::scope::{Permission, Scope};
 use crate::trace::TraceParent;
+
+pub use batch::{BatchItem, BatchSubmission, SubmitBatch};
+
+mod batch;
 
 /// Accepts actions.
 #[derive(Clone)]
@@ -95,26 +99,11 @@ impl Submit {
             .find(&request.action_type)
             .await?
             .ok_or(Error::UnknownActionType)?;
-        let mut violations = self.check_input(action_type.input_schema.as_ref(), &request.input)?;
-        let now = self.clock.now();
-        if request.run_at.is_some_and(|at| at > now + Self::HORIZON) {
-            violations.push(Violation::new("/run_at", "must lie within a year from now"));
-        }
+        let violations = self.check(&action_type, &request)?;
         if !violations.is_empty() {
             return Err(Error::Invalid(violations));
         }
-        let action = NewAction {
-            id: ActionId::from_uuid(self.ids.time_ordered()),
-            user_id,
-            api_key_id: caller.actor().key_id(),
-            action_type: action_type.name,
-            priority: request.priority,
-            max_attempts: action_type.max_attempts,
-            run_at: request.run_at,
-            retry_of: None,
-            input: request.input,
-            traceparent: request.traceparent,
-        };
+        let action = self.accepted(caller, user_id, &action_type, request);
         let id = action.id;
         match self.submissions.submit(action, idempotency).await? {
             Submitted::New => Ok(Submission {
@@ -131,24 +120,49 @@ impl Submit {
         }
     }
 
-    fn check_input(
+    /// What is wrong with a request for an action of that type, with pointers into the action.
+    fn check(
         &self,
-        schema: Option<&Payload>,
-        input: &Payload,
+        action_type: &ActionType,
+        request: &SubmitRequest,
     ) -> Result<Vec<Violation>, Error> {
-        let Some(schema) = schema else {
-            return Ok(Vec::new());
-        };
-        let violations = self
-            .schemas
-            .check(schema, input)
-            .map_err(|error| StoreError::Bug(Arc::new(error)))?;
-        Ok(violations
-            .into_iter()
-            .map(|violation| {
+        let mut violations = Vec::new();
+        if let Some(schema) = &action_type.input_schema {
+            let found = self
+                .schemas
+                .check(schema, &request.input)
+                .map_err(|error| StoreError::Bug(Arc::new(error)))?;
+            violations.extend(found.into_iter().map(|violation| {
                 Violation::new(format!("/input{}", violation.pointer), violation.message)
-            })
-            .collect())
+            }));
+        }
+        let latest = self.clock.now() + Self::HORIZON;
+        if request.run_at.is_some_and(|at| at > latest) {
+            violations.push(Violation::new("/run_at", "must lie within a year from now"));
+        }
+        Ok(violations)
+    }
+
+    /// The action that a request asks for.
+    fn accepted(
+        &self,
+        caller: &Caller,
+        user_id: UserId,
+        action_type: &ActionType,
+        request: SubmitRequest,
+    ) -> NewAction {
+        NewAction {
+            id: ActionId::from_uuid(self.ids.time_ordered()),
+            user_id,
+            api_key_id: caller.actor().key_id(),
+            action_type: request.action_type,
+            priority: request.priority,
+            max_attempts: action_type.max_attempts,
+            run_at: request.run_at,
+            retry_of: None,
+            input: request.input,
+            traceparent: request.traceparent,
+        }
     }
 }
 

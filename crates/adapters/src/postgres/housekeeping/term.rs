@@ -38,6 +38,17 @@ impl Term {
         Ok(self.database.run(Access::Write, &statement).await? == 1)
     }
 
+    /// Ends it where it is held, so that the next who asks takes it.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away.
+    pub async fn give_back(&self) -> Result<(), StoreError> {
+        let statement = Statement::new(include_str!("../sql/term_give_back.sql"))
+            .bind::<SqlUuid, _>(self.holder);
+        self.database.run(Access::Write, &statement).await?;
+        Ok(())
+    }
+
     /// Who holds it, in the row of the table.
     pub(super) fn holder(&self) -> Uuid {
         self.holder

@@ -310,11 +310,18 @@ async fn schema(url: &str, tell: &mut (dyn FnMut(Finding) + Send)) {
     tell(
         match missing_partitions(&database, SystemClock.now()).await {
             Ok(missing) if missing.is_empty() => {
-                Finding::well("partitions", "this month and the next have room")
+                Finding::well("partitions", "the coming 14 days have room")
             }
             Ok(missing) => Finding::fault(
                 "partitions",
-                format!("There is no partition for {}", missing.join(", ")),
+                format!(
+                    "There is no partition for {}",
+                    missing
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
                 "Start a server, which makes them; if one runs, its log says why it can't",
             ),
             Err(error) => Finding::skipped("partitions", error.to_string()),
