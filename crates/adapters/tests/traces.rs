@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(20);
 /// How long requests wait for the database.
-const PATIENCE: Duration = Duration::from_millis(2_400);
+const PATIENCE: Duration = Duration::from_millis(2_200);
 
 fn asked_in() -> TraceParent {
     TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap()

@@ -14,6 +14,7 @@ use deed_domain::action::{
 use deed_domain::error::Violation;
 use deed_domain::id::ActionId;
 use deed_domain::service::{BatchItem, CancelAnswer, SubmitRequest};
+use deed_domain::store_time::apart;
 
 use crate::answer::{Answer, PREFERENCE_APPLIED};
 use crate::app::Api;
@@ -132,7 +133,11 @@ pub(crate) async fn create(
                         () = drained => {}
                     }
                 };
-                outcome.run(&caller, submission.id, enough).await
+                let outcome = outcome.run(&caller, submission.id, enough);
+                if patience.wait.is_zero() {
+                    return outcome.await;
+                }
+                apart(outcome).await
             };
             Ok((submission, action.await))
         })

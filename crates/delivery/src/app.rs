@@ -2,12 +2,13 @@
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, Error, FromRequest, HttpRequest};
+use actix_web::{App, Error, FromRequest, HttpMessage as _, HttpRequest};
 use apistos::ApiComponent;
 use apistos::app::{BuildConfig, OpenApiWrapper};
 use apistos::reference_or::ReferenceOr;
@@ -20,6 +21,7 @@ use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
     ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch,
 };
+use deed_domain::store_time::StoreTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -135,9 +137,17 @@ pub struct Parts {
     pub draining: watch::Receiver<bool>,
 }
 
+/// What the extractors of a request share of [`Api::spent`].
+#[derive(Default)]
+struct Spent(Arc<AtomicU64>);
+
 /// The application, shared by all workers. Cheap to clone.
 #[derive(Clone)]
-pub struct Api(Arc<Inner>);
+pub struct Api {
+    inner: Arc<Inner>,
+    /// What finding out who calls has cost of the request's time at the store, in microseconds.
+    spent: Arc<AtomicU64>,
+}
 
 struct Inner {
     parts: Parts,
@@ -151,50 +161,61 @@ impl Api {
     /// [`DocumentError`], which a test rules out.
     pub fn new(parts: Parts) -> Result<Self, DocumentError> {
         let document = Document::new(openapi::document()?);
-        Ok(Self(Arc::new(Inner { parts, document })))
+        Ok(Self {
+            inner: Arc::new(Inner { parts, document }),
+            spent: Arc::default(),
+        })
     }
 
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Refusal> {
-        let found = request.app_data::<Self>().cloned();
-        found.ok_or_else(|| {
+        let found = request.app_data::<Self>().ok_or_else(|| {
             Refusal::new(ErrorCode::InternalError).because("the application is not in its own data")
+        })?;
+        let mut extensions = request.extensions_mut();
+        if !extensions.contains::<Spent>() {
+            extensions.insert(Spent::default());
+        }
+        let spent = extensions.get::<Spent>().map(|spent| Arc::clone(&spent.0));
+        Ok(Self {
+            inner: Arc::clone(&found.inner),
+            spent: spent.unwrap_or_default(),
         })
     }
 
     pub(crate) fn services(&self) -> &Services {
-        &self.0.parts.services
+        &self.inner.parts.services
     }
 
     pub(crate) fn settings(&self) -> &HttpSettings {
-        &self.0.parts.settings
+        &self.inner.parts.settings
     }
 
     pub(crate) fn key(&self) -> &ServerKey {
-        &self.0.parts.key
+        &self.inner.parts.key
     }
 
     pub(crate) fn metrics(&self) -> &HttpMetrics {
-        &self.0.parts.metrics
+        &self.inner.parts.metrics
     }
 
     pub(crate) fn readiness(&self) -> Arc<dyn Readiness> {
-        Arc::clone(&self.0.parts.readiness)
+        Arc::clone(&self.inner.parts.readiness)
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
-        &self.0.parts.runtime
+        &self.inner.parts.runtime
     }
 
     pub(crate) fn tracer(&self) -> &dyn Tracer {
-        self.0.parts.tracer.as_ref()
+        self.inner.parts.tracer.as_ref()
     }
 
     pub(crate) fn document(&self) -> &Document {
-        &self.0.document
+        &self.inner.document
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        *self.0.parts.draining.borrow()
+        *self.inner.parts.draining.borrow()
     }
 
     /// A replica that is about to stop takes no new work: another one will perform it sooner.
@@ -209,7 +230,7 @@ impl Api {
 
     /// Returns when the server begins to drain, or is gone altogether.
     pub(crate) fn drained(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut draining = self.0.parts.draining.clone();
+        let mut draining = self.inner.parts.draining.clone();
         async move {
             // An error means that nobody is left who could ever drain; then the wait is for ever.
             if draining.wait_for(|draining| *draining).await.is_err() {
@@ -219,13 +240,13 @@ impl Api {
     }
 
     pub(crate) fn new_request_id(&self) -> RequestId {
-        let id = self.0.parts.ids.time_ordered().hyphenated().to_string();
+        let id = self.inner.parts.ids.time_ordered().hyphenated().to_string();
         RequestId::parse(&id).unwrap_or_else(RequestId::unknown)
     }
 
     /// Evenly drawn from 0 to 255.
     pub(crate) fn random_byte(&self) -> u8 {
-        let [byte, ..] = self.0.parts.ids.random_bytes();
+        let [byte, ..] = self.inner.parts.ids.random_bytes();
         byte
     }
 
@@ -245,12 +266,34 @@ impl Api {
     }
 
     /// Runs a use case in a task of the main runtime and answers what came of it. When the client goes away, the task
-    /// runs on: what it has begun is wholly done.
+    /// runs on: what it has begun is wholly done. Its looks at the store share one time, together with what finding out
+    /// who calls has cost; what waits stands [`apart`](deed_domain::store_time::apart).
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, deed_domain::Error>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        match request_id::spawn(self.runtime(), work).await {
+        let before = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
+        self.run_on(StoreTime::after(before), work).await
+    }
+
+    /// The same before the use case proper: its time at the store is counted to the next [`Self::run`].
+    pub(crate) async fn run_before<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, deed_domain::Error>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let time = StoreTime::default();
+        let outcome = self.run_on(time.clone(), work).await;
+        let spent = u64::try_from(time.spent().as_micros()).unwrap_or(u64::MAX);
+        self.spent.store(spent, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn run_on<T: Send + 'static>(
+        &self,
+        time: StoreTime,
+        work: impl Future<Output = Result<T, deed_domain::Error>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match request_id::spawn(self.runtime(), time.within(work)).await {
             Ok(outcome) => outcome.map_err(Refusal::from),
             Err(error) if error.is_panic() => {
                 self.metrics().panicked();

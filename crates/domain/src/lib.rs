@@ -34,6 +34,7 @@ pub mod ports;
 pub mod scope;
 pub mod secret;
 pub mod service;
+pub mod store_time;
 pub mod text;
 pub mod trace;
 pub mod user;

@@ -30,7 +30,7 @@ const BOOKKEEPING: &str = "CREATE TABLE IF NOT EXISTS __diesel_schema_migrations
 )";
 
 /// How long a migration waits for a table at a time: who waits for its lock keeps everybody else waiting behind it,
-/// and these give up after 2.4 s.
+/// and these give up after 2.2 s.
 const TABLE_LOCK_TIMEOUT: &str = "1s";
 /// How long it leaves the others alone then, before it tries again.
 const TABLE_LOCK_PAUSE: Duration = Duration::from_secs(1);

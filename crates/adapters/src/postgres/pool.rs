@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deed_domain::error::StoreError;
+use deed_domain::store_time::StoreTime;
 use diesel::QueryableByName;
 use diesel::pg::Pg;
 use diesel::result::ConnectionError;
@@ -31,9 +32,9 @@ const WAIT: Duration = Duration::from_secs(2);
 const CREATE: Duration = Duration::from_secs(5);
 /// How long checking a used connection may take.
 const RECYCLE: Duration = Duration::from_secs(2);
-/// How long all database work of one read may take, the wait for a connection included.
-const READ_DEADLINE: Duration = Duration::from_millis(2_400);
-/// The same for a write: its COMMIT is on the way, so giving up earlier would leave its outcome unknown.
+/// How long all database work of a request may take that only reads, the waits for connections included.
+const READ_DEADLINE: Duration = Duration::from_millis(2_200);
+/// The same for one that writes: its COMMIT is on the way, so giving up earlier would leave its outcome unknown.
 const WRITE_DEADLINE: Duration = Duration::from_millis(6_600);
 /// How often a statement that lost against a neighbour (deadlock, serialization) is run again.
 const RETRIES: u32 = 3;
@@ -189,13 +190,11 @@ impl Database {
         R: QueryableByName<Pg> + Send + 'static,
     {
         let mut retries = 0;
-        let deadline = access.deadline();
+        let allowance = Allowance::begin(access);
         loop {
-            let mut checkout = self.checkout(deadline).await?;
+            let mut checkout = self.checkout(&allowance).await?;
             let outcome = checkout
-                .within(access, deadline, |connection| {
-                    statement.load::<R>(connection)
-                })
+                .within(&allowance, |connection| statement.load::<R>(connection))
                 .await;
             match outcome {
                 Err(error) if error.is_retryable() && retries < RETRIES => {
@@ -228,10 +227,10 @@ impl Database {
         access: Access,
         statement: &Statement<'_>,
     ) -> Result<usize, DbError> {
-        let deadline = access.deadline();
-        let mut checkout = self.checkout(deadline).await?;
+        let allowance = Allowance::begin(access);
+        let mut checkout = self.checkout(&allowance).await?;
         checkout
-            .within(access, deadline, |connection| statement.execute(connection))
+            .within(&allowance, |connection| statement.execute(connection))
             .await
     }
 
@@ -240,26 +239,29 @@ impl Database {
     where
         F: for<'c> FnOnce(&'c mut AsyncPgConnection) -> BoxFuture<'c, Result<T, DieselError>>,
     {
-        let deadline = Access::Read.deadline();
-        let mut checkout = self.checkout(deadline).await?;
-        checkout.within(Access::Read, deadline, query).await
+        let allowance = Allowance::begin(Access::Read);
+        let mut checkout = self.checkout(&allowance).await?;
+        checkout.within(&allowance, query).await
     }
 
     /// Runs SQL without parameters that leaves no transaction open, whether it succeeds or fails.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), DbError> {
-        let deadline = Access::Write.deadline();
-        let mut checkout = self.checkout(deadline).await?;
+        let allowance = Allowance::begin(Access::Write);
+        let mut checkout = self.checkout(&allowance).await?;
         checkout
-            .within(Access::Write, deadline, |connection| {
-                connection.batch_execute(sql)
-            })
+            .within(&allowance, |connection| connection.batch_execute(sql))
             .await
     }
 
-    async fn checkout(&self, deadline: Instant) -> Result<Checkout<'_>, DbError> {
+    async fn checkout(&self, allowance: &Allowance) -> Result<Checkout<'_>, DbError> {
         let began = Instant::now();
-        let taken = timeout_at(deadline.min(began + READ_DEADLINE), self.pool.get()).await;
         let metrics = &self.metrics.database;
+        if allowance.connected_by <= began {
+            // A statement that would be given up as soon as it is sent only costs a connection.
+            metrics.timed_out();
+            return Err(DbError::Unavailable("no time was left".to_owned()));
+        }
+        let taken = timeout_at(allowance.connected_by, self.pool.get()).await;
         metrics.waited(began.elapsed());
         match taken {
             Ok(Ok(object)) => Ok(Checkout {
@@ -288,18 +290,61 @@ struct NameRow {
 }
 
 impl Access {
-    fn deadline(self) -> Instant {
-        Instant::now()
-            + match self {
-                Self::Read => READ_DEADLINE,
-                Self::Write => WRITE_DEADLINE,
-            }
-    }
-
     const fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
+        }
+    }
+}
+
+/// How long a statement may take, of what its request has left. When it is over, its share is counted.
+struct Allowance {
+    access: Access,
+    began: Instant,
+    /// Until when it may wait for a connection.
+    connected_by: Instant,
+    /// Until when it may wait for the answer.
+    answered_by: Instant,
+    /// The time of the request that it belongs to.
+    request: Option<StoreTime>,
+}
+
+impl Allowance {
+    fn begin(access: Access) -> Self {
+        let began = Instant::now();
+        let request = StoreTime::current();
+        let spent = request.as_ref().map(StoreTime::spent).unwrap_or_default();
+        let has_written = request.as_ref().is_some_and(StoreTime::has_written);
+        let until = |limit: Duration| began + limit.saturating_sub(spent);
+        Self {
+            access,
+            began,
+            // After a write the answer to it is worth waiting for.
+            connected_by: match has_written {
+                true => until(WRITE_DEADLINE).min(began + READ_DEADLINE),
+                false => until(READ_DEADLINE),
+            },
+            answered_by: match access {
+                Access::Read if !has_written => until(READ_DEADLINE),
+                Access::Read | Access::Write => until(WRITE_DEADLINE),
+            },
+            request,
+        }
+    }
+
+    /// The statement goes out.
+    fn send(&self) {
+        if let (Some(request), Access::Write) = (&self.request, self.access) {
+            request.writes();
+        }
+    }
+}
+
+impl Drop for Allowance {
+    fn drop(&mut self) {
+        if let Some(request) = &self.request {
+            request.add(self.began.elapsed());
         }
     }
 }
@@ -315,8 +360,7 @@ struct Checkout<'p> {
 impl Checkout<'_> {
     async fn within<'c, T, F, Fut>(
         &'c mut self,
-        access: Access,
-        deadline: Instant,
+        allowance: &Allowance,
         work: F,
     ) -> Result<T, DbError>
     where
@@ -326,10 +370,12 @@ impl Checkout<'_> {
         let Some(connection) = self.object.as_deref_mut() else {
             return Err(DbError::Unavailable("the connection is gone".to_owned()));
         };
+        let access = allowance.access;
         self.metrics.sent(access.as_str());
+        allowance.send();
         self.idle = false;
         let began = Instant::now();
-        let answer = timeout_at(deadline, work(connection)).await;
+        let answer = timeout_at(allowance.answered_by, work(connection)).await;
         self.metrics.answered(access.as_str(), began.elapsed());
         let failure = match answer {
             Ok(Ok(value)) => {

@@ -215,7 +215,7 @@ async fn identify(
     let named = user.as_ref().ok().copied().flatten();
     let identify = api.services().identify.clone();
     let (actor, caller) = api
-        .run(async move {
+        .run_before(async move {
             let identity = identify.identity(&secret).await?;
             let actor = identity.actor;
             Ok((actor, identify.caller(identity, named).await))

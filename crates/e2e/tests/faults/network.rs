@@ -8,9 +8,10 @@ use deed_e2e::proxy::{Fault, FaultyProxy};
 use deed_e2e::server::Server;
 use deed_e2e::stream::{check_whole_log, words};
 use deed_e2e::wait::{SOON, until};
+use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::{ACTIONS, DEED, beside, check_honest, nearly_alone, note};
+use crate::{ACTIONS, DEED, alone, beside, check_honest, nearly_alone, note};
 
 async fn behind(proxy: &FaultyProxy, database: &Database) -> Server {
     Server::setup(database)
@@ -145,5 +146,51 @@ async fn refused_connections_are_answered_at_once_and_come_back() {
     note(
         "connections refused",
         format!("back after {} ms", back.elapsed().as_millis()),
+    );
+}
+
+#[tokio::test]
+async fn more_than_a_slow_database_can_do_is_refused_in_time() {
+    let _machine = alone().await;
+    let database = Database::fresh().await;
+    let proxy = FaultyProxy::before(database.url()).await;
+    let server = behind(&proxy, &database).await;
+    let client = server.user(&ACTIONS).await;
+    let body = json!({"type": "echo", "input": {"text": "a"}});
+    let ask = async |number: usize| {
+        let start = Instant::now();
+        let answer = match number % 3 {
+            0 => client.get("/actions").send().await,
+            _ => {
+                let request = client.post("/actions", &body);
+                request.header("Prefer", "respond-async").send().await
+            }
+        };
+        (answer, start.elapsed())
+    };
+    // So that all connections are open.
+    join_all((0..24).map(ask)).await;
+    // Eight connections do some thirty statements a second now, and an action needs two or three.
+    proxy.switch(Fault::Latency(Duration::from_millis(300)));
+    let answers = join_all((0..100).map(ask)).await;
+    proxy.switch(Fault::None);
+    let mut refused = Vec::new();
+    for (answer, taken) in &answers {
+        check_honest(answer, &[200, 202]);
+        if answer.status == 503 {
+            assert!(*taken <= Duration::from_millis(2_500), "{taken:?}");
+            refused.push(*taken);
+        }
+    }
+    assert!(!refused.is_empty(), "nothing was too much");
+    assert!(refused.len() < answers.len(), "nobody was served");
+    let slowest = refused.iter().max().unwrap().as_millis();
+    note(
+        "PostgreSQL slow and requests many",
+        format!(
+            "{} of {} answered 503, the last after {slowest} ms",
+            refused.len(),
+            answers.len()
+        ),
     );
 }
