@@ -9,6 +9,7 @@ mod auth_cache;
 pub mod clock;
 pub mod eraser;
 pub mod handlers;
+mod heartbeats;
 pub mod ids;
 pub mod input_schemas;
 pub mod metrics;

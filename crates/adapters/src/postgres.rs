@@ -17,6 +17,7 @@ mod idempotency;
 mod leases;
 pub mod migrate;
 mod pool;
+mod renewal;
 mod sampler;
 mod schema;
 mod server_secrets;

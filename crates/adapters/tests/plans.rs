@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deed_adapters::ids::SystemIds;
@@ -11,8 +12,8 @@ use deed_adapters::postgres::{
     WakeupHub,
 };
 use deed_domain::action::{
-    ActionFilter, ActionType, ActionTypeName, NewAction, Outcome, Payload, PerformedBy, Priority,
-    Sequence,
+    ActionFilter, ActionType, ActionTypeName, LeaseRef, NewAction, Outcome, Payload, PerformedBy,
+    Priority, Sequence,
 };
 use deed_domain::caller::{Attribution, Reach};
 use deed_domain::email::Email;
@@ -20,12 +21,15 @@ use deed_domain::id::{ActionId, UserId};
 use deed_domain::page::{Limit, PageRequest};
 use deed_domain::password::PasswordHash;
 use deed_domain::ports::{
-    ActionReader as _, ActionTypes as _, ClaimRequest, EventLog as _, Finish, Ids as _,
-    Leases as _, Submissions as _, UserRepository as _,
+    ActionReader as _, ActionTypes as _, Beat, ClaimRequest, EventLog as _, Finish,
+    HeartbeatVerdict, Ids as _, Leases as _, Submissions as _, UserRepository as _,
 };
+use deed_domain::scope::TypeReach;
 use deed_domain::user::{DisplayName, NewUser};
 use deed_testkit::TestDatabase;
+use futures_util::future::join_all;
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 struct Fixture {
     test: TestDatabase,
@@ -146,6 +150,90 @@ async fn each_call_is_one_statement() {
     check("finish");
 }
 
+/// Leases on so many actions.
+async fn leased(fixture: &Fixture, leases: &PgLeases, count: usize) -> Vec<LeaseRef> {
+    for _ in 0..count {
+        fixture.submit().await;
+    }
+    let request = ClaimRequest {
+        types: vec![echo()],
+        max: count,
+        worker: "w".to_owned(),
+        lease: None,
+    };
+    let grants = leases.claim(&request).await.unwrap();
+    assert_eq!(grants.len(), count);
+    grants.into_iter().map(|grant| grant.lease.id).collect()
+}
+
+#[tokio::test]
+async fn heartbeats_of_many_workers_are_one_statement_a_second() {
+    let fixture = Fixture::new().await;
+    let leases = PgLeases::new(fixture.database.clone(), fixture.hub.clone());
+    let held = leased(&fixture, &leases, 40).await;
+    // Each of twenty workers names two leases of its own, and one that all of them name.
+    let workers: Vec<Vec<Beat>> = held
+        .chunks(2)
+        .map(|own| {
+            let named = own.iter().chain([&held[0]]);
+            let once: BTreeSet<LeaseRef> = named.copied().collect();
+            once.into_iter()
+                .map(|lease| Beat {
+                    lease,
+                    reach: TypeReach::All,
+                })
+                .collect()
+        })
+        .collect();
+    let before = fixture.database.statements();
+    for round in 1..=2 {
+        let answers = workers.iter().map(|beats| leases.heartbeat(beats));
+        for (beats, answer) in workers.iter().zip(join_all(answers).await) {
+            let answer = answer.unwrap();
+            assert_eq!(answer.len(), beats.len());
+            let is_held = |one: &HeartbeatVerdict| matches!(one, HeartbeatVerdict::Held { .. });
+            assert!(answer.iter().all(is_held), "{answer:?}");
+        }
+        assert_eq!(fixture.database.statements() - before, round);
+    }
+}
+
+/// A new version of a lease that had to be put into its index, too, would cost twice as much, and leave more behind.
+#[tokio::test]
+async fn renewing_and_reporting_are_hot_updates() {
+    let fixture = Fixture::new().await;
+    let leases = PgLeases::new(fixture.database.clone(), fixture.hub.clone());
+    // So few that all their versions fit on one page: within one transaction nothing can be pruned.
+    let held = leased(&fixture, &leases, 8).await;
+    let list = |ids: Vec<Uuid>| {
+        let ids: Vec<String> = ids.iter().map(Uuid::to_string).collect();
+        format!("'{{{}}}'", ids.join(","))
+    };
+    let actions = list(held.iter().map(|one| one.action_id.as_uuid()).collect());
+    let tokens = list(held.iter().map(|one| one.lease_id.as_uuid()).collect());
+    let each = |value: &str| format!("'{{{}}}'", vec![value; held.len()].join(","));
+    let renew = include_str!("../src/postgres/sql/heartbeat.sql");
+    let append = include_str!("../src/postgres/sql/append.sql");
+    let (threes, nothing, state) = (each("3"), each("0"), each("[1]"));
+    let sql = format!(
+        "BEGIN; PREPARE renew AS {renew}; PREPARE append AS {append};
+         EXECUTE renew({actions}, {tokens}, {nulls});
+         EXECUTE append({actions}, {tokens}, {threes}, {nothing}, {state}, '{{}}', '{{}}', '{{}}', '{{}}', NULL);
+         EXECUTE renew({actions}, {tokens}, {nulls})",
+        nulls = each("NULL"),
+    );
+    let client = fixture.test.client().await;
+    client.batch_execute(&sql).await.unwrap();
+    let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_xact_user_tables
+               WHERE relid = 'action_leases'::regclass";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (24, 24));
+    client.batch_execute("COMMIT").await.unwrap();
+    let sql = "SELECT count(*) FROM action_leases WHERE checkpoint = '[1]'";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 8);
+}
+
 /// What decides about plans in the pool's sessions.
 const SESSION: &str =
     "SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;";
@@ -212,7 +300,7 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
         (
             "finished_by",
             include_str!("../src/postgres/sql/finished_by.sql"),
-            2,
+            3,
         ),
         (
             "heartbeat",

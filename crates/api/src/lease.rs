@@ -117,15 +117,28 @@ pub struct Heartbeat {
     pub lease_ids: Vec<String>,
 }
 
+/// Why a lease was not renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NotRenewed {
+    /// It ran out, or it was given back: somebody else's action now.
+    Lost,
+    /// The action is over, ended by this very lease.
+    Finished,
+}
+
 /// How one lease stands after a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct RenewedBody {
     /// Which lease.
     pub lease_id: String,
-    /// Whether it was renewed. If not, it is lost: stop, and write nothing more.
+    /// Whether it was renewed. If not, it is over: stop, and write nothing more.
     pub ok: bool,
-    /// When it ends unless it is renewed again; null where it is lost.
+    /// Why not; null where it was renewed.
+    pub reason: Option<NotRenewed>,
+    /// When it ends unless it is renewed again; null where it is over.
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether somebody has asked to cancel the action: stop, and say `fail`.
     pub cancel_requested: bool,
@@ -201,6 +214,21 @@ pub struct ReportEvents {
         schemars(with = "serde_json::Value")
     )]
     pub checkpoint: Option<Box<RawValue>>,
+}
+
+/// The query of POST `/leases/{lease_id}/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct ReportQuery {
+    /// The position of the first event, where they come line by line (`application/x-ndjson`); only then, and required then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::position))))]
+    #[cfg_attr(feature = "openapi", schemars(range(min = 1)))]
+    pub from_seq: Option<u32>,
 }
 
 /// The answer of POST `/leases/{lease_id}/events`.

@@ -2,7 +2,7 @@
 
 use deed_api::lease::{
     CompleteLease, DoneBody, FailLease, Heartbeat, HeartbeatBody, LeaseActions, LeasesBody,
-    ReleaseLease, ReportEvents, ReportedBody,
+    ReleaseLease, ReportEvents, ReportedBody, WorkerEvent,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -42,6 +42,24 @@ impl Client {
     ) -> Result<ReportedBody, Error> {
         self.about_lease(operation::REPORT_EVENTS, lease_id, events)
             .await
+    }
+
+    /// Writes many small events, which go line by line: the first one has the position `from_seq`. Repeated after a lost
+    /// connection: the same events are written once.
+    ///
+    /// # Errors
+    /// [`Error`]; refused as `lease_lost` when somebody else performs the action.
+    pub async fn report_lines(
+        &self,
+        lease_id: &str,
+        from_seq: u32,
+        events: &[WorkerEvent],
+    ) -> Result<ReportedBody, Error> {
+        let request = self
+            .request(operation::REPORT_EVENTS, &[lease_id])
+            .query(&format!("from_seq={from_seq}"))
+            .lines(events)?;
+        self.send(&request).await?.json()
     }
 
     /// Ends an action with its output. Repeated after a lost connection: it is written once.

@@ -283,6 +283,24 @@ impl Request {
         Ok(self)
     }
 
+    /// With a body of one JSON value a line.
+    pub(crate) fn lines<T: Serialize>(mut self, items: &[T]) -> Result<Self, Error> {
+        let mut body = Vec::new();
+        for item in items {
+            let line = serde_json::to_vec(item)?;
+            // Text that was kept as it came may have line breaks between its tokens.
+            body.extend(line.into_iter().map(|byte| match byte {
+                b'\n' | b'\r' => b' ',
+                byte => byte,
+            }));
+            body.push(b'\n');
+        }
+        self.body = body.into();
+        let value = HeaderValue::from_static("application/x-ndjson");
+        self.headers.insert(CONTENT_TYPE, value);
+        Ok(self)
+    }
+
     /// With a query.
     pub(crate) fn query(mut self, query: &str) -> Self {
         self.url.set_query((!query.is_empty()).then_some(query));

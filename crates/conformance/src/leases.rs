@@ -914,3 +914,38 @@ pub async fn a_lease_beyond_reach_looks_lost(store: &impl Store) {
         assert_eq!(grown, usize::from(is_held), "{reach:?}");
     }
 }
+
+/// A heartbeat after the end tells the holder that ended the action from one that has lost it.
+pub async fn a_heartbeat_tells_the_end_from_a_loss(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.ready().await;
+    let lost = ports.running(user).await.lease.id;
+    ports.leases.release(&[lost]).await.unwrap();
+    let ended = ports.claim(1, LONG).await.remove(0).lease.id;
+    let cancelled = ports.running(user).await.lease.id;
+    cancel(&ports, user, cancelled).await;
+    ports.leases.release(&[cancelled]).await.unwrap();
+    let end = finish(ended, vec![], Outcome::Succeeded(json("1")));
+    ports.leases.finish(&[end]).await.unwrap();
+    assert_eq!(
+        ports.beat(&[lost, ended, cancelled]).await,
+        [
+            HeartbeatVerdict::Lost,
+            HeartbeatVerdict::Finished,
+            HeartbeatVerdict::Finished
+        ]
+    );
+    // Beyond its caller's types it is neither.
+    let within = TypeReach::Some(vec![TypePattern::Exactly(type_name("echo"))]);
+    let below = TypeReach::Some(vec![TypePattern::Below("report.".to_owned())]);
+    for (reach, verdict) in [
+        (within, HeartbeatVerdict::Finished),
+        (below, HeartbeatVerdict::Lost),
+    ] {
+        let beat = Beat {
+            lease: ended,
+            reach,
+        };
+        assert_eq!(ports.leases.heartbeat(&[beat]).await.unwrap(), [verdict]);
+    }
+}

@@ -186,6 +186,7 @@ macro_rules! suites {
             a_lease_tells_how_it_stands,
             a_heartbeat_renews_and_tells_of_a_cancel,
             a_lease_beyond_reach_looks_lost,
+            a_heartbeat_tells_the_end_from_a_loss,
             an_expired_lease_is_taken_away,
             an_expired_last_attempt_has_failed,
             an_expired_cancelled_action_is_cancelled,

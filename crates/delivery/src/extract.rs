@@ -10,6 +10,7 @@ mod gate;
 mod headers;
 mod path;
 mod query;
+mod report;
 
 pub(crate) use body::Valid;
 pub(crate) use caller::{Caller, Registrar};
@@ -18,3 +19,4 @@ pub(crate) use headers::{
 };
 pub(crate) use path::{PathId, PathLease, PathName};
 pub(crate) use query::{NoQuery, Query};
+pub(crate) use report::Report;

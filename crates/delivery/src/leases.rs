@@ -5,8 +5,8 @@ use std::time::Duration;
 use apistos::api_operation;
 use deed_api::lease::{
     CompleteLease, DoneBody, FailLease, FailureError, Heartbeat, HeartbeatBody, LeaseActions,
-    LeaseBody, LeasedActionBody, LeasesBody, ReleaseLease, RenewedBody, ReportEvents, ReportedBody,
-    WorkerEvent, WorkerEventName,
+    LeaseBody, LeasedActionBody, LeasesBody, NotRenewed, ReleaseLease, RenewedBody, ReportEvents,
+    ReportedBody, WorkerEvent, WorkerEventName,
 };
 use deed_domain::Error;
 use deed_domain::action::event::Progress;
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::answer::Answer;
 use crate::app::Api;
 use crate::extract::caller::CanWork;
-use crate::extract::{Caller, NoQuery, PathLease, Valid};
+use crate::extract::{Caller, NoQuery, PathLease, Report as ReportBody, Valid};
 use crate::json::raw;
 use crate::lease_id;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
@@ -30,7 +30,7 @@ use crate::problem::{ErrorCode, Refusal};
 const EXAMPLE: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","action":{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"report.render","user_id":"0198c0de-0000-7000-8000-0000000000a1","input":{"page":7},"attempt":1,"max_attempts":3},"expires_at":"2026-01-31T10:00:30Z","deadline_at":"2026-01-31T10:05:00Z","next_seq":3,"checkpoint":{"page":6}}]}"#;
 const EXAMPLE_REQUEST: &str = r#"{"types":["report.render"],"max":4,"worker":"host-1"}"#;
 const EXAMPLE_HEARTBEAT: &str = r#"{"lease_ids":["AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU"]}"#;
-const EXAMPLE_RENEWED: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","ok":true,"expires_at":"2026-01-31T10:00:40Z","cancel_requested":false}]}"#;
+const EXAMPLE_RENEWED: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","ok":true,"reason":null,"expires_at":"2026-01-31T10:00:40Z","cancel_requested":false}]}"#;
 const EXAMPLE_EVENTS: &str =
     r#"{"from_seq":3,"events":[{"event":"message","data":{"text":"page 1"}}]}"#;
 const EXAMPLE_REPORTED: &str = r#"{"next_seq":4,"cancel_requested":false}"#;
@@ -146,7 +146,8 @@ pub(crate) const HEARTBEAT: Operation = Operation {
     id: "renewLeases",
     summary: "Renew leases",
     description: "Tells that a worker lives: each lease is renewed by the length that it was granted for. Answers one \
-        verdict each, in the order asked, and whether somebody has asked to cancel the action.",
+        verdict each, in the order asked, and whether somebody has asked to cancel the action. What arrives within a \
+        second is renewed together, so an answer may take a second.",
     tag: Tag::Leases,
     success: &[Success {
         status: 200,
@@ -190,19 +191,26 @@ pub(crate) async fn heartbeat(
                 } => RenewedBody {
                     lease_id,
                     ok: true,
+                    reason: None,
                     expires_at: Some(expires_at),
                     cancel_requested,
                 },
-                HeartbeatVerdict::Lost => RenewedBody {
-                    lease_id,
-                    ok: false,
-                    expires_at: None,
-                    cancel_requested: false,
-                },
+                HeartbeatVerdict::Finished => over(lease_id, NotRenewed::Finished),
+                HeartbeatVerdict::Lost => over(lease_id, NotRenewed::Lost),
             }
         })
         .collect();
     Ok(Answer::ok(HeartbeatBody { leases }))
+}
+
+fn over(lease_id: String, reason: NotRenewed) -> RenewedBody {
+    RenewedBody {
+        lease_id,
+        ok: false,
+        reason: Some(reason),
+        expires_at: None,
+        cancel_requested: false,
+    }
 }
 
 pub(crate) const REPORT: Operation = Operation {
@@ -210,7 +218,8 @@ pub(crate) const REPORT: Operation = Operation {
     summary: "Report output and progress",
     description: "Writes into the action's log, where its readers see it at once. The same events from the same \
         `from_seq` again are written once. A `checkpoint` is kept with them, or by itself, for the next attempt of the \
-        action. Renews the lease.",
+        action. Many small chunks may come line by line instead, as `application/x-ndjson`, one event a line, with \
+        `from_seq` in the query. Renews the lease.",
     tag: Tag::Leases,
     success: &[Success {
         status: 200,
@@ -228,9 +237,8 @@ pub(crate) const REPORT: Operation = Operation {
 #[api_operation(operation_id = "reportEvents")]
 pub(crate) async fn report(
     caller: Caller<CanWork>,
-    _: NoQuery,
     lease: PathLease,
-    body: Valid<ReportEvents>,
+    body: ReportBody,
     api: Api,
 ) -> Result<Answer<ReportedBody>, Refusal> {
     let caller = caller.caller;
@@ -238,7 +246,7 @@ pub(crate) async fn report(
         from_seq,
         events,
         checkpoint,
-    } = body.value;
+    } = body.0;
     let from_seq = Sequence::new(from_seq)
         .ok_or_else(|| Refusal::bad_pointer("#/from_seq", "is too large".to_owned()))?;
     let events = events

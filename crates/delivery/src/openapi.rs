@@ -88,6 +88,9 @@ fn described_by_apistos() -> Result<Value, DocumentError> {
     serde_json::from_slice(&bytes).map_err(failed)
 }
 
+/// One JSON value a line.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+
 const ABOUT: &str = "Users, API keys, durable actions and live, resumable streams.\n\n\
     Send your key in `X-API-Key`, or as `Authorization: Bearer`. Every answer from 400 up is a problem (RFC 9457) \
     whose `error` is a stable code. Lists are paged by cursor. `X-Request-Id` is on every answer.";
@@ -161,7 +164,11 @@ impl Shared {
         if let Some(example) = operation.request_example {
             let example: Value = serde_json::from_str(example).map_err(failed)?;
             let content = described["requestBody"]["content"].as_object_mut();
-            for media in content.into_iter().flat_map(Map::values_mut) {
+            for (kind, media) in content.into_iter().flatten() {
+                let example = match kind == NDJSON {
+                    true => lines(&example["events"]),
+                    false => example.clone(),
+                };
                 media["examples"] = json!({ "example": { "value": example } });
             }
         }
@@ -209,6 +216,12 @@ impl Shared {
         });
         Ok(())
     }
+}
+
+/// One line an item.
+fn lines(items: &Value) -> Value {
+    let items = items.as_array().into_iter().flatten();
+    Value::String(items.map(|item| format!("{item}\n")).collect())
 }
 
 /// Who may call an operation.

@@ -167,9 +167,10 @@ async fn a_silent_workers_action_is_taken_over_and_it_writes_no_more() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| one["ok"].clone())
+        .map(|one| json!([one["ok"], one["reason"]]))
         .collect();
-    assert_eq!(verdicts, [false, false, true]);
+    let lost = json!([false, "lost"]);
+    assert_eq!(verdicts, [lost.clone(), lost, json!([true, null])]);
 
     world
         .about(&second, "events", text("two", &second["next_seq"]))
@@ -177,6 +178,11 @@ async fn a_silent_workers_action_is_taken_over_and_it_writes_no_more() {
         .json(200);
     let output = json!({"output": 2});
     world.about(&second, "complete", output).await.json(200);
+    let beat = json!({"lease_ids": [first["lease_id"], second["lease_id"]]});
+    let beat = world.worker.post("/leases/heartbeat", &beat).send().await;
+    let beat = beat.json(200);
+    assert_eq!(beat["leases"][0]["reason"], "lost");
+    assert_eq!(beat["leases"][1]["reason"], "finished");
     let log = world.log(&id).await;
     let names: Vec<&str> = log.iter().map(|one| one.0.as_str()).collect();
     assert_eq!(
@@ -307,6 +313,20 @@ async fn the_typed_client_is_a_worker_too() {
         .await
         .unwrap();
     assert_eq!(reported.next_seq, lease.next_seq + 1);
+    let tokens: Vec<WorkerEvent> = ["a", "b", "c"]
+        .iter()
+        .map(|token| WorkerEvent {
+            event: WorkerEventName::Message,
+            data: serde_json::value::to_raw_value(token).unwrap(),
+        })
+        .collect();
+    for _ in 0..2 {
+        let reported = client
+            .report_lines(&lease.lease_id, reported.next_seq, &tokens)
+            .await
+            .unwrap();
+        assert_eq!(reported.next_seq, lease.next_seq + 4);
+    }
     let output = CompleteLease {
         output: serde_json::value::to_raw_value(&2).unwrap(),
     };
@@ -315,4 +335,84 @@ async fn the_typed_client_is_a_worker_too() {
         .await
         .unwrap();
     assert_eq!(world.action(&id).await["output"], 2);
+    let said: Vec<Value> = world.log(&id).await.into_iter().map(|one| one.1).collect();
+    assert_eq!(
+        said[said.len() - 5..said.len() - 1],
+        [json!(1), json!("a"), json!("b"), json!("c")]
+    );
+}
+
+#[tokio::test]
+async fn what_an_attempt_has_left_comes_with_the_next_lease() {
+    let world = World::new().await;
+    world.ask().await;
+    let first = world.lease("a", 30).await.unwrap();
+    assert_eq!(first["checkpoint"], Value::Null);
+    let mut report = text("one", &first["next_seq"]);
+    report["checkpoint"] = json!({"page": 1});
+    for _ in 0..2 {
+        let answer = world.about(&first, "events", report.clone()).await;
+        assert_eq!(answer.json(200)["next_seq"], 4);
+    }
+    let alone = json!({"from_seq": 4, "events": [], "checkpoint": {"page": 2}});
+    world.about(&first, "events", alone).await.json(200);
+    let nothing = json!({"from_seq": 4, "events": []});
+    let refused = world.about(&first, "events", nothing).await;
+    refused.problem(400, "validation_failed");
+    world.about(&first, "release", json!({})).await.json(200);
+    let second = world.lease("b", 30).await.unwrap();
+    assert_eq!(second["checkpoint"], json!({"page": 2}));
+    // A holder of yesterday can't overwrite it.
+    let late = json!({"from_seq": second["next_seq"], "events": [], "checkpoint": "late"});
+    let late = world.about(&first, "events", late).await;
+    late.problem(409, "lease_lost");
+    world.about(&second, "release", json!({})).await.json(200);
+    let third = world.lease("c", 30).await.unwrap();
+    assert_eq!(third["checkpoint"], json!({"page": 2}));
+}
+
+#[tokio::test]
+async fn an_action_ends_when_its_time_is_up_waiting_or_not() {
+    let world = World::new().await;
+    let put = |limit: u32| {
+        let path = format!("/action-types/{TYPE}");
+        let body = json!({"time_limit_seconds": limit});
+        let request = world.server.root().request("PUT", &path).json(&body);
+        async move { request.send().await.json(200) }
+    };
+    assert_eq!(put(2).await["time_limit_seconds"], 2);
+    let (running, waiting) = (world.ask().await, world.ask().await);
+    put(60).await;
+    let later = world.ask().await;
+    let held = world.lease("a", 30).await.unwrap();
+    let ended = async |id: &str| {
+        until(SOON, async || {
+            let action = world.action(id).await;
+            match action["status"].as_str() {
+                Some("failed") => Ok(action),
+                _ => Err(action),
+            }
+        })
+        .await
+    };
+    for id in [&running, &waiting] {
+        let action = ended(id).await;
+        assert_eq!(action["error"]["code"], "time_limit");
+        let last = world.log(id).await.pop().unwrap();
+        assert_eq!(
+            (last.0.as_str(), &last.1["status"]),
+            ("done", &json!("failed"))
+        );
+    }
+    assert_eq!(held["action"]["id"], running.as_str());
+    let output = json!({"output": "late"});
+    let late = world.about(&held, "complete", output).await;
+    late.problem(409, "lease_lost");
+    // This one has time left, but not for a pause like that: the worker's error is the action's.
+    let held = world.lease("a", 30).await.unwrap();
+    assert_eq!(held["action"]["id"], later.as_str());
+    let failure = json!({"error": {"code": "out_of_paper", "message": "No paper."},
+        "retryable": true, "retry_after_seconds": 3600});
+    world.about(&held, "fail", failure).await.json(200);
+    assert_eq!(ended(&later).await["error"]["code"], "out_of_paper");
 }

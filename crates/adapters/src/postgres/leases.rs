@@ -25,26 +25,41 @@ use diesel::data_types::PgInterval;
 use diesel::sql_types::{
     Array, Bool, Double, Int2, Int4, Int8, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
+use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::action_row::{int4, like_patterns, sequence, trace_parent, type_name};
 use super::error::BadRow;
 use super::pool::{Access, Database};
+use super::renewal::{finished_by, renew};
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
+use crate::heartbeats::Heartbeats;
 use crate::metrics::ActionMetrics;
 
 /// Leases in PostgreSQL.
 pub struct PgLeases {
     database: Database,
     hub: WakeupHub,
+    heartbeats: Heartbeats,
 }
 
 impl PgLeases {
     /// Leases of `database`.
     #[must_use]
     pub fn new(database: Database, hub: WakeupHub) -> Self {
-        Self { database, hub }
+        let heartbeats = Heartbeats::new({
+            let database = database.clone();
+            move |beats| {
+                let database = database.clone();
+                async move { renew(&database, &beats).await }.boxed()
+            }
+        });
+        Self {
+            database,
+            hub,
+            heartbeats,
+        }
     }
 
     fn metrics(&self) -> &ActionMetrics {
@@ -208,18 +223,6 @@ impl TryFrom<HeldRow> for Held {
 }
 
 #[derive(QueryableByName)]
-struct HeartbeatRow {
-    #[diesel(sql_type = SqlUuid)]
-    action_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    lease_id: Uuid,
-    #[diesel(sql_type = Timestamptz)]
-    expires_at: DateTime<Utc>,
-    #[diesel(sql_type = Bool)]
-    cancel_requested: bool,
-}
-
-#[derive(QueryableByName)]
 struct AppendRow {
     #[diesel(sql_type = SqlUuid)]
     action_id: Uuid,
@@ -253,12 +256,6 @@ struct ReleaseRow {
     action_type: String,
     #[diesel(sql_type = Bool)]
     is_cancelled: bool,
-}
-
-#[derive(QueryableByName)]
-struct IdRow {
-    #[diesel(sql_type = SqlUuid)]
-    action_id: Uuid,
 }
 
 #[derive(QueryableByName)]
@@ -364,45 +361,7 @@ impl Leases for PgLeases {
     }
 
     async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<HeartbeatVerdict>, StoreError> {
-        if beats.is_empty() {
-            return Ok(Vec::new());
-        }
-        let statement = Statement::new(include_str!("sql/heartbeat.sql"))
-            .bind_leases(beats.iter().map(|beat| &beat.lease))
-            .bind::<Array<Nullable<Text>>, Vec<Option<String>>>(
-                beats
-                    .iter()
-                    .map(|beat| Some(like_patterns(&beat.reach)?.join(",")))
-                    .collect(),
-            );
-        let rows: Vec<HeartbeatRow> = self.database.rows(Access::Write, &statement).await?;
-        let held: HashMap<(Uuid, Uuid), HeartbeatVerdict> = rows
-            .into_iter()
-            .map(
-                |HeartbeatRow {
-                     action_id,
-                     lease_id,
-                     expires_at,
-                     cancel_requested,
-                 }| {
-                    let verdict = HeartbeatVerdict::Held {
-                        expires_at,
-                        cancel_requested,
-                    };
-                    ((action_id, lease_id), verdict)
-                },
-            )
-            .collect();
-        Ok(beats
-            .iter()
-            .map(|beat| {
-                let key = (
-                    beat.lease.action_id.as_uuid(),
-                    beat.lease.lease_id.as_uuid(),
-                );
-                held.get(&key).copied().unwrap_or(HeartbeatVerdict::Lost)
-            })
-            .collect())
+        self.heartbeats.renew(beats).await
     }
 
     async fn append(
@@ -558,13 +517,17 @@ impl Leases for PgLeases {
                 Finished::Finished(sequence(last_seq, "last_seq", action_id)?),
             );
         }
-        let missing: Vec<LeaseRef> = finishes
+        let missing: Vec<Beat> = finishes
             .iter()
             .map(|finish| finish.lease)
             .filter(|lease| !ended.contains_key(&lease.action_id.as_uuid()))
+            .map(|lease| Beat {
+                lease,
+                reach: TypeReach::All,
+            })
             .collect();
-        for action in self.finished_by(&missing).await? {
-            ended.insert(action, Finished::Repeated);
+        for lease in finished_by(&self.database, &missing).await? {
+            ended.insert(lease.action_id.as_uuid(), Finished::Repeated);
         }
         let verdicts: Vec<Finished> = finishes
             .iter()
@@ -782,18 +745,6 @@ impl Leases for PgLeases {
             next_due_in: next
                 .map(|row| Duration::from_millis(u64::try_from(row.due_in_ms).unwrap_or(0))),
         })
-    }
-}
-
-impl PgLeases {
-    async fn finished_by(&self, leases: &[LeaseRef]) -> Result<Vec<Uuid>, StoreError> {
-        if leases.is_empty() {
-            return Ok(Vec::new());
-        }
-        let statement =
-            Statement::new(include_str!("sql/finished_by.sql")).bind_leases(leases.iter());
-        let rows: Vec<IdRow> = self.database.rows(Access::Read, &statement).await?;
-        Ok(rows.into_iter().map(|row| row.action_id).collect())
     }
 }
 

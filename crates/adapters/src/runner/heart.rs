@@ -14,24 +14,18 @@ use super::performing::{Performing, Stop};
 
 /// Three chances within one lease.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How many leases go into one statement.
-const BATCH: usize = 500;
-
 /// Renews all leases together, for as long as it is polled.
 pub(super) async fn renew(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let mut performing: Vec<Arc<Performing>> =
+        let performing: Vec<Arc<Performing>> =
             shared.performing().values().map(Arc::clone).collect();
-        performing.sort_by_key(|one| one.lease);
-        for batch in performing.chunks(BATCH) {
-            beat(&shared, batch).await;
-        }
+        beat(&shared, &performing).await;
     }
 }
 
-async fn beat(shared: &Shared, batch: &[Arc<Performing>]) {
-    let beats: Vec<Beat> = batch
+async fn beat(shared: &Shared, performing: &[Arc<Performing>]) {
+    let beats: Vec<Beat> = performing
         .iter()
         .map(|one| Beat {
             lease: one.lease,
@@ -40,7 +34,7 @@ async fn beat(shared: &Shared, batch: &[Arc<Performing>]) {
         .collect();
     match shared.leases.heartbeat(&beats).await {
         Ok(verdicts) => {
-            for (performing, verdict) in batch.iter().zip(verdicts) {
+            for (performing, verdict) in performing.iter().zip(verdicts) {
                 match verdict {
                     HeartbeatVerdict::Held {
                         cancel_requested: true,
@@ -51,7 +45,9 @@ async fn beat(shared: &Shared, batch: &[Arc<Performing>]) {
                         ..
                     } => {}
                     // One that has just ended was not lost; it hears nothing any more.
-                    HeartbeatVerdict::Lost => performing.stop(Stop::Lost),
+                    HeartbeatVerdict::Finished | HeartbeatVerdict::Lost => {
+                        performing.stop(Stop::Lost);
+                    }
                 }
             }
         }

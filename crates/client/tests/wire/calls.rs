@@ -6,8 +6,10 @@ use std::time::Duration;
 use deed_client::Error;
 use deed_client::api::action::{ActionQuery, CreateAction};
 use deed_client::api::api_key::CreateApiKey;
+use deed_client::api::lease::{WorkerEvent, WorkerEventName};
 use deed_client::api::user::PatchUser;
 use futures_util::TryStreamExt as _;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::server::{Reply, Server};
@@ -41,6 +43,30 @@ async fn what_is_new_in_an_answer_is_ignored_and_payloads_keep_their_text() {
     assert_eq!(action.output.unwrap().get(), r#"{"n": 1.10}"#);
     assert!(server.requests()[0].starts_with(&format!("GET /actions/{ID} HTTP/1.1")));
     assert_eq!(server.header("x-api-key"), ["deedk_x"]);
+}
+
+#[tokio::test]
+async fn small_events_go_line_by_line_and_may_be_repeated() {
+    let answer = r#"{"next_seq":9,"cancel_requested":false}"#;
+    let server = Server::start([Reply::nothing(), Reply::json("200 OK", answer)]).await;
+    let event = |data: &str| WorkerEvent {
+        event: WorkerEventName::Message,
+        data: RawValue::from_string(data.to_owned()).unwrap(),
+    };
+    let events = [event("{\n\"b\": 1.0\r\n}"), event("\"a\\nb\"")];
+    let reported = server.client().report_lines("l", 7, &events).await.unwrap();
+    assert_eq!(reported.next_seq, 9);
+    assert_eq!(server.header("content-type"), ["application/x-ndjson"; 2]);
+    let body = concat!(
+        r#"{"event":"message","data":{ "b": 1.0  }}"#,
+        "\n",
+        r#"{"event":"message","data":"a\nb"}"#,
+        "\n"
+    );
+    for request in server.requests() {
+        assert!(request.starts_with("POST /leases/l/events?from_seq=7 HTTP/1.1"));
+        assert!(request.ends_with(body), "{request}");
+    }
 }
 
 #[tokio::test]

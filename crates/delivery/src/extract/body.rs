@@ -150,7 +150,11 @@ impl<T: JsonBody> FromRequest for Valid<T> {
     }
 }
 
-fn check_media_type(request: &HttpRequest, taken: &[&str]) -> Result<(), Refusal> {
+/// The body's media type, which has to be one of `taken`.
+pub(super) fn check_media_type<'a>(
+    request: &HttpRequest,
+    taken: &[&'a str],
+) -> Result<&'a str, Refusal> {
     let coded = request
         .headers()
         .get(header::CONTENT_ENCODING)
@@ -164,20 +168,24 @@ fn check_media_type(request: &HttpRequest, taken: &[&str]) -> Result<(), Refusal
         .unwrap_or_default();
     let known = taken
         .iter()
-        .any(|taken| taken.eq_ignore_ascii_case(media_type));
-    if coded || !known {
-        return Err(
+        .find(|taken| taken.eq_ignore_ascii_case(media_type));
+    match known {
+        Some(known) if !coded => Ok(known),
+        _ => Err(
             Refusal::new(ErrorCode::UnsupportedMediaType).message(format!(
                 "This operation takes {}, not compressed.",
                 taken.join(" or ")
             )),
-        );
+        ),
     }
-    Ok(())
 }
 
 /// Reads the whole body. One that declares to be too large is refused before a byte is read.
-async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Bytes, Refusal> {
     let too_large = || {
         Refusal::new(ErrorCode::BodyTooLarge)
             .message(format!("The body is larger than {limit} bytes."))
@@ -209,18 +217,26 @@ async fn read(request: &HttpRequest, mut payload: Payload, limit: usize) -> Resu
 
 /// Reads a JSON object of the type's shape.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    parse_line(bytes, 1)
+}
+
+/// The same of what begins at a line of the body, counted from 1.
+pub(super) fn parse_line<T: DeserializeOwned>(bytes: &[u8], first: usize) -> Result<T, Refusal> {
     let malformed = |error: &serde_json::Error| {
-        let (line, column) = (error.line(), error.column());
+        let (line, column) = (
+            error.line().saturating_add(first).saturating_sub(1),
+            error.column(),
+        );
         Refusal::new(ErrorCode::MalformedJson).message(format!(
             "The body is not JSON: see line {line}, column {column}."
         ))
     };
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    if first.is_none() {
+    let opening = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if opening.is_none() {
         return Err(Refusal::new(ErrorCode::MalformedJson).message("A JSON body is required."));
     }
     // serde would take a list of the fields' values for a struct.
-    if first != Some(&b'{') {
+    if opening != Some(&b'{') {
         serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| malformed(&error))?;
         return Err(Refusal::bad_pointer("#", "must be an object"));
     }

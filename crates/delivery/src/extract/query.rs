@@ -56,7 +56,9 @@ impl ApiComponent for NoQuery {
     }
 }
 
-fn parse<T: DeserializeOwned + garde::Validate<Context = ()>>(query: &str) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned + garde::Validate<Context = ()>>(
+    query: &str,
+) -> Result<T, Refusal> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let value: T = serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
         .map_err(|error| fault::shape(Part::Query, error.path(), &error.inner().to_string()))?;

@@ -6,7 +6,7 @@ use deed_domain::action::{
     Attempts, Cancel, EventName, Grant, Lease, LeaseRef, Payload, RetryPolicy, Sequence,
 };
 use deed_domain::id::LeaseId;
-use deed_domain::ports::{Appended, Finished, HeartbeatVerdict, Held, Released};
+use deed_domain::ports::{Appended, Beat, Finished, HeartbeatVerdict, Held, Released};
 use insta::assert_snapshot;
 use serde_json::json;
 use uuid::Uuid;
@@ -99,20 +99,25 @@ async fn a_server_that_drains_grants_nothing() {
 async fn a_heartbeat_answers_in_the_order_asked() {
     let mut fakes = worker();
     fakes.leases.expect_heartbeat().returning(|beats| {
-        assert_eq!(beats.len(), 1);
-        assert_eq!(beats[0].lease, grant().lease.id);
-        Ok(vec![HeartbeatVerdict::Held {
+        let held = HeartbeatVerdict::Held {
             expires_at: now(),
             cancel_requested: true,
-        }])
+        };
+        let verdict = |beat: &Beat| match beat.lease == grant().lease.id {
+            true => held,
+            false => HeartbeatVerdict::Finished,
+        };
+        Ok(beats.iter().map(verdict).collect())
     });
-    let body = json!({"lease_ids": ["nonsense", LEASE]}).to_string();
+    let done = LEASE.replace("AAAc", "AAAg");
+    let body = json!({"lease_ids": ["nonsense", LEASE, done]}).to_string();
     let answer = fakes.answer(post("/leases/heartbeat", &body)).await;
     assert_eq!(
         answer.json()["leases"],
         json!([
-            {"lease_id": "nonsense", "ok": false, "expires_at": null, "cancel_requested": false},
-            {"lease_id": LEASE, "ok": true, "expires_at": "2026-01-31T10:00:00Z", "cancel_requested": true},
+            {"lease_id": "nonsense", "ok": false, "reason": "lost", "expires_at": null, "cancel_requested": false},
+            {"lease_id": LEASE, "ok": true, "reason": null, "expires_at": "2026-01-31T10:00:00Z", "cancel_requested": true},
+            {"lease_id": done, "ok": false, "reason": "finished", "expires_at": null, "cancel_requested": false},
         ])
     );
 }
@@ -195,6 +200,112 @@ async fn a_checkpoint_goes_with_events_or_alone() {
         refused(&answer, 400, "validation_failed");
         assert_eq!(answer.places(), [place]);
     }
+}
+
+fn lines(query: &str, body: &str) -> actix_web::test::TestRequest {
+    actix_web::test::TestRequest::post()
+        .uri(&format!("/leases/{LEASE}/events{query}"))
+        .insert_header(KEY)
+        .insert_header(("content-type", "application/x-ndjson; charset=utf-8"))
+        .set_payload(body.to_owned())
+}
+
+#[actix_web::test]
+async fn events_may_come_line_by_line() {
+    let mut fakes = worker();
+    fakes
+        .leases
+        .expect_append()
+        .times(1)
+        .returning(|appends, _| {
+            let said: Vec<&str> = appends[0]
+                .events
+                .iter()
+                .map(|event| event.data.as_str())
+                .collect();
+            assert_eq!(said, [r#"{"b":1, "a":1.0}"#, r#"{"percent":5}"#]);
+            assert_eq!(appends[0].from_seq.get(), 7);
+            Ok(vec![Appended::Written {
+                next_seq: Sequence::new(9).unwrap(),
+                cancel_requested: false,
+            }])
+        });
+    let body = "{\"event\":\"message\",\"data\":{\"b\":1, \"a\":1.0}}\n\n\
+                {\"event\":\"progress\",\"data\":{\"percent\":5}}";
+    let written = fakes.answer(lines("?from_seq=7", body)).await;
+    assert_eq!(
+        (written.status, &written.json()["next_seq"]),
+        (200, &json!(9))
+    );
+}
+
+#[actix_web::test]
+async fn a_broken_line_refuses_them_all() {
+    // None of the store's writes is expected.
+    let api = worker().into_api();
+    let good = r#"{"event":"message","data":1}"#;
+    let many = format!("{good}\n").repeat(1_001);
+    let large = format!(
+        r#"{{"event":"message","data":"{}"}}"#,
+        "a".repeat(Payload::MAX_BYTES)
+    );
+    for (body, place) in [
+        ("", "#/events"),
+        ("\n \n", "#/events"),
+        (many.as_str(), "#/events"),
+        (r#"{"event":"done","data":1}"#, "#/events/1/event"),
+        (
+            r#"{"event":"progress","data":{"percent":101}}"#,
+            "#/events/1/data",
+        ),
+        (
+            r#"{"event":"message","data":{"a":1,"a":2}}"#,
+            "#/events/1/data",
+        ),
+        (large.as_str(), "#/events/1/data"),
+    ] {
+        let body = match place.len() > "#/events".len() {
+            true => format!("{good}\n{body}\n{good}\n"),
+            false => body.to_owned(),
+        };
+        let answer = answer(&api, lines("?from_seq=3", &body)).await;
+        refused(&answer, 400, "validation_failed");
+        assert_eq!(answer.places(), [place]);
+    }
+    let answer = answer(
+        &api,
+        lines("?from_seq=3", &format!("{good}\n\n{{\"event\"")),
+    )
+    .await;
+    refused(&answer, 400, "malformed_json");
+    assert!(answer.body.contains("line 3, column"), "{answer:?}");
+}
+
+#[actix_web::test]
+async fn the_position_stands_in_the_query_of_lines_only() {
+    let api = worker().into_api();
+    let line = r#"{"event":"message","data":1}"#;
+    for query in ["", "?from_seq=0", "?from_seq=x", "?from_seq=3&other=1"] {
+        let answer = answer(&api, lines(query, line)).await;
+        refused(&answer, 400, "validation_failed");
+    }
+    let body = r#"{"from_seq":3,"events":[{"event":"message","data":1}]}"#;
+    let both = answer(&api, about("events?from_seq=3", body)).await;
+    refused(&both, 400, "validation_failed");
+    assert_eq!(both.places(), ["from_seq"]);
+}
+
+#[actix_web::test]
+async fn a_report_in_another_form_is_told_which_are_taken() {
+    let request = actix_web::test::TestRequest::post()
+        .uri(&format!("/leases/{LEASE}/events?from_seq=3"))
+        .insert_header(KEY)
+        .insert_header(("content-type", "text/plain"))
+        .set_payload("a");
+    let answer = worker().answer(request).await;
+    refused(&answer, 415, "unsupported_media_type");
+    let taken = "application/json or application/x-ndjson";
+    assert!(answer.body.contains(taken), "{answer:?}");
 }
 
 #[actix_web::test]

@@ -153,6 +153,8 @@ pub enum HeartbeatVerdict {
         /// Whether somebody has asked to cancel the action.
         cancel_requested: bool,
     },
+    /// The lease is over, for its holder has ended the action by it.
+    Finished,
     /// The lease is lost.
     Lost,
 }
@@ -213,7 +215,8 @@ pub trait Leases: Send + Sync {
     /// The leases as they stand; `None` for one that is lost. Changes nothing.
     async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError>;
 
-    /// Renews leases, each by the length that it was granted for, from now.
+    /// Renews leases, each by the length that it was granted for, from now. May wait up to a second, to renew together
+    /// with what others ask for meanwhile; the times that it answers are those that are stored.
     async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<HeartbeatVerdict>, StoreError>;
 
     /// Writes output, progress and checkpoints, and renews the leases, each by the length that it was granted for, from
