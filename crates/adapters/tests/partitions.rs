@@ -1,7 +1,11 @@
 //! Partitions of months and of weeks, and the change from the ones to the others.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use deed_e2e::wait::{SOON, until};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{DEED, NOWHERE, answers, fails, prints};
+use super::{DEED, NOWHERE, answers, fails, prints, run};
 
 /// A user with a key: the secret, and the key as it was answered.
 async fn issue(database: &Database) -> (String, serde_json::Value) {
@@ -78,6 +78,36 @@ async fn a_key_is_issued_listed_and_revoked() {
     assert!(again["revoked_at"].is_string());
     let table = prints(url, &["keys", "list"]).await;
     assert!(table.contains("revoked"), "{table}");
+}
+
+#[tokio::test]
+async fn a_key_of_a_disabled_user_is_issued_with_a_warning() {
+    let database = Database::fresh().await;
+    let url = database.url();
+    prints(url, &["migrate", "up"]).await;
+    issue(&database).await;
+    let ada = "ada@example.com";
+    let create = [
+        "keys",
+        "create",
+        "--user",
+        ada,
+        "--name",
+        "k",
+        "--scope",
+        "users:read",
+    ];
+    let said = async || {
+        let output = run(url, &create).await;
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stdout.starts_with(b"deedk_"), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said_before = said().await;
+    assert!(!said_before.contains("disabled"), "{said_before}");
+    prints(url, &["users", "disable", ada]).await;
+    let said_then = said().await;
+    assert!(said_then.contains("deed users enable"), "{said_then}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use deed_domain::api_key::KeyName;
 use deed_domain::caller::Attribution;
 use deed_domain::scope::{Scope, ScopeSet};
 use deed_domain::service::KeyRequest;
+use deed_domain::user::UserStatus;
 use serde::Serialize;
 
 use crate::commands::DatabaseArguments;
@@ -86,10 +87,10 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             .map(|lifetime| expiry(now, lifetime.into()))
             .transpose()?,
     };
-    let owner = find_user(&identities, &arguments.user).await?.id;
+    let owner = find_user(&identities, &arguments.user).await?;
     let issued = identities
         .issue_key
-        .issue(owner, request, &Attribution::OPERATOR)
+        .issue(owner.id, request, &Attribution::OPERATOR)
         .await?;
     let id = issued.key.id;
     let secret = issued.secret.reveal();
@@ -99,8 +100,15 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     };
     arguments.output.print(&answer, |_| secret.to_owned())?;
     note(format!(
-        "Key {id} of user {owner}. This is the only time that its secret is shown.",
+        "Key {id} of user {}. This is the only time that its secret is shown.",
+        owner.id
     ));
+    if owner.status == UserStatus::Disabled {
+        note(format!(
+            "The user is disabled: the key is refused until `deed users enable {}`.",
+            owner.id
+        ));
+    }
     Ok(())
 }
 
