@@ -8,6 +8,7 @@ use deed_domain::ports::{Beat, HeartbeatVerdict};
 use deed_domain::scope::TypeReach;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Shared;
 use super::performing::{Performing, Stop};
@@ -16,8 +17,11 @@ use super::performing::{Performing, Stop};
 const INTERVAL: Duration = Duration::from_secs(3);
 /// Renews all leases together, for as long as it is polled.
 pub(super) async fn renew(shared: Arc<Shared>) {
+    // By the clock: that an answer takes a while must not cost a chance.
+    let mut ticks = interval_at(Instant::now() + INTERVAL, INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        ticks.tick().await;
         let performing: Vec<Arc<Performing>> =
             shared.performing().values().map(Arc::clone).collect();
         beat(&shared, &performing).await;
