@@ -7,6 +7,7 @@
 
 mod auth_cache;
 pub mod clock;
+pub mod dispatcher;
 pub mod eraser;
 pub mod handlers;
 mod heartbeats;

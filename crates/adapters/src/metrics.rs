@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 mod actions;
 mod database;
+mod dispatch;
 mod identities;
 mod queue;
 mod runner;
@@ -21,6 +22,7 @@ mod wakeups;
 
 pub(crate) use actions::ActionMetrics;
 pub(crate) use database::{DatabaseMetrics, PoolSample};
+pub(crate) use dispatch::DispatchMetrics;
 pub(crate) use identities::{CacheLookUp, HashingMetrics, IdentityMetrics};
 pub(crate) use queue::{QueueMetrics, TypeSample};
 pub(crate) use runner::RunnerMetrics;
@@ -31,6 +33,7 @@ pub(crate) use wakeups::WakeupMetrics;
 pub struct Metrics {
     pub(crate) database: DatabaseMetrics,
     pub(crate) actions: ActionMetrics,
+    pub(crate) dispatch: DispatchMetrics,
     pub(crate) wakeups: WakeupMetrics,
     pub(crate) identities: IdentityMetrics,
     pub(crate) hashing: HashingMetrics,
@@ -44,6 +47,7 @@ impl Metrics {
         let Self {
             database,
             actions,
+            dispatch,
             wakeups,
             identities,
             hashing,
@@ -52,6 +56,7 @@ impl Metrics {
         } = self;
         database.register(registry);
         actions.register(registry);
+        dispatch.register(registry);
         wakeups.register(registry);
         identities.register(registry);
         hashing.register(registry);

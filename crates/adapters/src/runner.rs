@@ -20,12 +20,14 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::{Metrics, RunnerMetrics};
 use performing::{Performing, Stop};
+use slots::{Slot, Slots, Wanted};
 pub use sweeper::sweep;
 
 mod attempt;
 mod flusher;
 mod heart;
 mod performing;
+mod slots;
 mod sweeper;
 
 /// How long a lease holds without a heartbeat.
@@ -154,9 +156,9 @@ impl Runner {
         helpers.shutdown().await;
     }
 
-    /// Claims for all free slots together, whenever something may be there, until `drain` is ready; answers when
-    /// that was. A claim under way is waited for a little longer: what it was granted would otherwise be nobody's
-    /// until its leases expire.
+    /// Claims for all free slots together, and apart for types of which a replica performs only so many, whenever
+    /// something may be there, until `drain` is ready; answers when that was. A claim under way is waited for a little
+    /// longer: what it was granted would otherwise be nobody's until its leases expire.
     async fn take(
         &self,
         attempts: &mut JoinSet<()>,
@@ -164,15 +166,28 @@ impl Runner {
     ) -> Instant {
         let mut wakeups = self.wakeups.watch_queue();
         let mut pause = Duration::ZERO;
-        loop {
+        let slots = Slots::default();
+        let mut turn = 0_usize;
+        'claims: loop {
             while attempts.try_join_next().is_some() {}
             let free = self.settings.slots.saturating_sub(attempts.len());
-            let mut may_be_more = true;
             if let Some(began) = drain.peek() {
                 return *began;
             }
-            if free > 0 && !self.shared.handlers.is_empty() {
-                let request = self.request(free);
+            let types = self.shared.handlers.values().map(|(one, _)| one);
+            turn = turn.wrapping_add(1);
+            let (wanted, mut is_full) = slots.wanted(types, free, turn);
+            let mut left = free;
+            for Wanted { types, max } in wanted {
+                if let Some(began) = drain.peek() {
+                    return *began;
+                }
+                let max = max.min(left);
+                if max == 0 {
+                    is_full = true;
+                    break;
+                }
+                let request = self.request(types, max);
                 let claimed = tokio::select! {
                     claimed = self.shared.leases.claim(&request) => claimed,
                     began = async {
@@ -184,9 +199,11 @@ impl Runner {
                 match claimed {
                     Ok(grants) => {
                         pause = Duration::ZERO;
-                        may_be_more = grants.len() >= free;
+                        left = left.saturating_sub(grants.len());
+                        is_full |= grants.len() >= max;
                         for grant in grants {
-                            self.start(grant, attempts);
+                            let slot = slots.take(grant.action_type.clone());
+                            self.start(grant, slot, attempts);
                         }
                     }
                     Err(error) => {
@@ -194,11 +211,12 @@ impl Runner {
                         log::debug!(error:err = error; "nothing could be claimed");
                         tokio::select! {
                             began = drain.clone() => return began,
-                            () = tokio::time::sleep(pause) => continue,
+                            () = tokio::time::sleep(pause) => continue 'claims,
                         }
                     }
                 }
             }
+            let may_be_more = free == 0 || is_full;
             tokio::select! {
                 biased;
                 began = drain.clone() => return began,
@@ -210,16 +228,16 @@ impl Runner {
         }
     }
 
-    fn request(&self, free: usize) -> ClaimRequest {
+    fn request(&self, types: Vec<ActionTypeName>, max: usize) -> ClaimRequest {
         ClaimRequest {
-            types: self.shared.handlers.keys().cloned().collect(),
-            max: free,
+            types,
+            max,
             worker: self.settings.worker.clone(),
             lease: Some(LEASE),
         }
     }
 
-    fn start(&self, grant: Grant, attempts: &mut JoinSet<()>) {
+    fn start(&self, grant: Grant, slot: Slot, attempts: &mut JoinSet<()>) {
         // Not one that was asked for: leave it to expire rather than to guess.
         let Some((action_type, handler)) = self.shared.handlers.get(&grant.action_type) else {
             return;
@@ -244,7 +262,7 @@ impl Runner {
         );
         let busy = self.shared.metrics.busy();
         attempts.spawn(async move {
-            let _busy = busy;
+            let (_busy, _slot) = (busy, slot);
             attempt.await;
         });
     }

@@ -288,8 +288,10 @@ async fn aged() -> (Fixture, Client) {
 async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
     let (_fixture, client) = aged().await;
     for (name, sql, parameters) in [
-        ("submit", include_str!("../src/postgres/sql/submit.sql"), 14),
-        ("claim", include_str!("../src/postgres/sql/claim.sql"), 6),
+        ("submit", include_str!("../src/postgres/sql/submit.sql"), 18),
+        ("claim", include_str!("../src/postgres/sql/claim.sql"), 9),
+        ("ready", include_str!("../src/postgres/sql/ready.sql"), 4),
+        ("due", include_str!("../src/postgres/sql/due.sql"), 1),
         ("append", include_str!("../src/postgres/sql/append.sql"), 10),
         (
             "messages",
@@ -321,7 +323,7 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
         (
             "promote",
             include_str!("../src/postgres/sql/promote.sql"),
-            1,
+            5,
         ),
         (
             "give_up",
@@ -392,7 +394,7 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
 #[tokio::test]
 async fn the_claim_reads_lane_by_lane_in_order() {
     let (_fixture, client) = aged().await;
-    let plan = plan(&client, include_str!("../src/postgres/sql/claim.sql"), 6).await;
+    let plan = plan(&client, include_str!("../src/postgres/sql/claim.sql"), 9).await;
     assert!(
         plan.contains("Index Scan using action_queue_ready on action_queue"),
         "{plan}"
@@ -411,15 +413,48 @@ async fn the_claim_reads_lane_by_lane_in_order() {
     );
 }
 
+/// The sweeper asks once a second, whatever is held.
+#[tokio::test]
+async fn what_limits_hold_is_found_type_by_type() {
+    let (_fixture, client) = aged().await;
+    let sql = include_str!("../src/postgres/sql/limited.sql");
+    let plan = plan(&client, sql, 0).await;
+    assert!(!plan.contains("Seq Scan on action_queue"), "{plan}");
+    assert!(!plan.contains("hashed"), "{plan}");
+    assert_eq!(
+        plan.matches("Index Cond: (type_id = t.id)").count(),
+        2,
+        "{plan}"
+    );
+}
+
+/// Whoever changes one of these statements sees what it does to its plan.
+#[tokio::test]
+async fn the_plans_of_claim_append_and_takeover_are_known() {
+    let (_fixture, client) = aged().await;
+    for (name, sql, parameters) in [
+        ("claim", include_str!("../src/postgres/sql/claim.sql"), 9),
+        ("append", include_str!("../src/postgres/sql/append.sql"), 10),
+        (
+            "takeover",
+            include_str!("../src/postgres/sql/rescue.sql"),
+            10,
+        ),
+    ] {
+        let plan = plan(&client, sql, parameters).await;
+        insta::assert_snapshot!(format!("plan_of_{name}"), plan);
+    }
+}
+
 /// Else the sweeper would look at everything that is scheduled, or that has a limit, once a second.
 #[tokio::test]
 async fn what_is_due_is_found_without_a_look_at_the_rest() {
     let (_fixture, client) = aged().await;
     for (sql, parameters, bound) in [
         (
-            include_str!("../src/postgres/sql/promote.sql"),
+            include_str!("../src/postgres/sql/due.sql"),
             1,
-            "Index Cond: ((run_at IS NOT NULL) AND (run_at <= statement_timestamp()))",
+            "Index Cond: (run_at <= statement_timestamp())",
         ),
         (
             include_str!("../src/postgres/sql/give_up.sql"),

@@ -16,17 +16,17 @@ use deed_adapters::postgres::{
 use deed_adapters::runner::{Runner, RunnerSettings, sweep};
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
-    Action, ActionError, ActionType, ActionTypeName, Grant, LeaseRef, NewAction, NewEvent, Outcome,
-    Payload, PerformedBy, Priority, RetryPolicy, Sequence, Status,
+    Action, ActionError, ActionType, ActionTypeName, Concurrency, Grant, LeaseRef, LeaseRequest,
+    NewAction, NewEvent, Outcome, Payload, PerformedBy, Priority, RetryPolicy, Sequence, Status,
 };
 use deed_domain::caller::Reach;
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, UserId};
 use deed_domain::ports::{
     ActionHandler, ActionReader as _, ActionTypes as _, Append, Appended, Beat, ClaimRequest,
-    Context, EventLog as _, Failure, Finish, Finished, GivenUp, HeartbeatVerdict, Held, Ids as _,
-    Leases, Promoted, Released, Requeue, Requeued, Rescued, Submissions as _, Submitted, Task,
-    Wakeups as _,
+    Context, EventLog as _, Failure, Filled, Finish, Finished, GivenUp, HeartbeatVerdict, Held,
+    Ids as _, Leases, Promoted, Released, Requeue, Requeued, Rescued, Slot, Submissions as _,
+    Submitted, Task, Wakeups as _,
 };
 use deed_domain::scope::TypeReach;
 use deed_domain::service::Work;
@@ -802,6 +802,46 @@ async fn too_much_output_is_a_failure_for_good() {
     }
 }
 
+/// A handler that a replica runs so many times at once, beside one that may have all slots.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_performs_no_more_of_a_type_than_its_limit() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test).await;
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let handler = Act {
+        action_type: ActionType {
+            concurrency: Concurrency {
+                per_replica: Some(2),
+                ..Concurrency::default()
+            },
+            ..named("act")
+        },
+        perform: move |_: Task, _: Context| {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            async move {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                Ok(Payload::empty_object())
+            }
+        },
+    };
+    let mut ids = Vec::new();
+    let (_drain, _running) = replica.run([shared(handler), shared(Echo)], GRACE).await;
+    for _ in 0..8 {
+        ids.push(replica.submit("act", "{}").await);
+        ids.push(replica.submit("echo", "{\"text\":\"a\"}").await);
+    }
+    for id in ids {
+        replica
+            .until(id, |action| action.overview.status == Status::Succeeded)
+            .await;
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
 /// Grants, and keeps the answer back until it is let go.
 struct SlowAnswer {
     leases: Arc<PgLeases>,
@@ -818,6 +858,25 @@ impl Leases for SlowAnswer {
             self.let_go.notified().await;
         }
         Ok(grants)
+    }
+
+    async fn fill(
+        &self,
+        types: &[ActionTypeName],
+        slots: &[Slot],
+    ) -> Result<Vec<Filled>, StoreError> {
+        self.leases.fill(types, slots).await
+    }
+
+    async fn ready(&self, types: &[ActionTypeName]) -> Result<Vec<ActionTypeName>, StoreError> {
+        self.leases.ready(types).await
+    }
+
+    async fn granted(
+        &self,
+        requests: &[LeaseRequest],
+    ) -> Result<Vec<(LeaseRequest, Grant)>, StoreError> {
+        self.leases.granted(requests).await
     }
 
     async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError> {
@@ -858,6 +917,10 @@ impl Leases for SlowAnswer {
 
     async fn give_up(&self, limit: usize) -> Result<Vec<GivenUp>, StoreError> {
         self.leases.give_up(limit).await
+    }
+
+    async fn admit(&self) -> Result<usize, StoreError> {
+        self.leases.admit().await
     }
 
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use deed_adapters::clock::SystemClock;
 use deed_adapters::postgres::{Database, housekeeping, migrate};
 use deed_domain::action::{
-    ActionType, ActionTypeName, Lease, PerformedBy, Priority, RetryPolicy, Status,
+    ActionType, ActionTypeName, Concurrency, Lease, PerformedBy, Priority, RetryPolicy, Status,
 };
 use deed_domain::api_key::KeyName;
 use deed_domain::caller::Actor;
@@ -158,8 +158,13 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
             "action_types_time_limit_range",
             between("time_limit_ms", 1, i64::try_from(ActionType::TIME_LIMIT_LIMIT.as_millis()).unwrap()).replace("2592000000", "'2592000000'::bigint"),
         ),
+        ("action_types_max_running_range", between("max_running", 1, Concurrency::LIMIT.into())),
+        ("action_types_max_running_per_user_range", between("max_running_per_user", 1, Concurrency::LIMIT.into())),
+        ("action_types_max_running_per_replica_range", between("max_running_per_replica", 1, Concurrency::LIMIT.into())),
         ("action_queue_checkpoint_length", checkpoint.clone()),
         ("action_leases_checkpoint_length", checkpoint),
+        ("action_leases_request_whole", "((request IS NULL) = (request_place IS NULL))".to_owned()),
+        ("action_leases_request_length", "(octet_length(request) = 32)".to_owned()),
         ("actions_priority_range", between("priority", 0, Priority::MAX.into())),
         ("actions_traceparent_length", format!("(char_length(traceparent) = {})", TraceParent::LENGTH)),
         ("action_results_status_known", one_of("status", over.map(Status::as_str).collect())),

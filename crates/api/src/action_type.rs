@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 #[cfg(feature = "openapi")]
 use crate::limits;
 #[cfg(feature = "openapi")]
-use deed_domain::{action::ActionType, action::RetryPolicy, page::Limit};
+use deed_domain::{action::ActionType, action::Concurrency, action::RetryPolicy, page::Limit};
 
 /// Who performs the actions of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,22 @@ pub struct PutActionType {
         schemars(range(min = "limits::TIME_LIMIT_MIN", max = "limits::TIME_LIMIT_MAX"))
     )]
     pub time_limit_seconds: Option<u32>,
+    /// How many of its actions are performed at a time, by all workers together; the others wait. No limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::concurrency))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 1, max = "Concurrency::LIMIT"))
+    )]
+    pub max_running: Option<u16>,
+    /// How many of its actions are performed at a time for each user; the others wait. No limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::concurrency))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 1, max = "Concurrency::LIMIT"))
+    )]
+    pub max_running_per_user: Option<u16>,
     /// How long to wait between attempts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", garde(dive))]
@@ -140,6 +156,12 @@ pub struct ActionTypeBody {
     pub lease_seconds: u32,
     /// How long an action may take altogether, in seconds; null without a limit.
     pub time_limit_seconds: Option<u32>,
+    /// How many of its actions are performed at a time; null without a limit.
+    pub max_running: Option<u16>,
+    /// How many of its actions are performed at a time for each user; null without a limit.
+    pub max_running_per_user: Option<u16>,
+    /// How many of its actions the handler of each replica performs at a time; null without a limit, and for workers.
+    pub max_running_per_replica: Option<u16>,
     /// How long to wait between attempts.
     pub retry: RetryBody,
 }

@@ -1,7 +1,8 @@
 //! The limits of request fields: each is checked by the domain's own parser, so that there is one rule.
 
 use deed_domain::action::{
-    ActionError, ActionType, ActionTypeName, Lease, Payload, Priority, RetryPolicy, Sequence,
+    ActionError, ActionType, ActionTypeName, Concurrency, Lease, LeaseRequestId, Payload, Priority,
+    RetryPolicy, Sequence,
 };
 use deed_domain::api_key::KeyName;
 use deed_domain::email::Email;
@@ -93,6 +94,10 @@ pub(crate) fn time_limit<C>(seconds: &u32, _: &C) -> garde::Result {
     within((*seconds).into(), TIME_LIMIT_MIN, TIME_LIMIT_MAX)
 }
 
+pub(crate) fn concurrency<C>(limit: &u16, _: &C) -> garde::Result {
+    within(*limit, 1, Concurrency::LIMIT)
+}
+
 pub(crate) fn lease<C>(seconds: &u32, _: &C) -> garde::Result {
     within((*seconds).into(), LEASE_MIN, LEASE_MAX)
 }
@@ -103,6 +108,14 @@ pub(crate) fn retry_pause<C>(seconds: &f64, _: &C) -> garde::Result {
 
 pub(crate) fn retry_factor<C>(factor: &f64, _: &C) -> garde::Result {
     within(*factor, 1.0, RetryPolicy::FACTOR_LIMIT)
+}
+
+pub(crate) fn lease_wait<C>(seconds: &u32, _: &C) -> garde::Result {
+    within(*seconds, 0, Perform::WAIT_MAX_SECONDS)
+}
+
+pub(crate) fn lease_request_id<C>(text: &str, _: &C) -> garde::Result {
+    LeaseRequestId::parse(text).map(drop).map_err(told)
 }
 
 pub(crate) fn lease_count<C>(number: &u16, _: &C) -> garde::Result {
@@ -122,6 +135,10 @@ pub(crate) fn lease_ids<C>(ids: &[String], _: &C) -> garde::Result {
 }
 
 /// A report without events says nothing unless it has a checkpoint.
+pub(crate) fn finish_items<T, C>(items: &[T], _: &C) -> garde::Result {
+    entries(items.len(), Perform::LEASES_MAX.into())
+}
+
 pub(crate) fn event_count<T, C>(has_checkpoint: bool) -> impl Fn(&[T], &C) -> garde::Result {
     move |events, _| {
         if events.is_empty() && has_checkpoint {

@@ -9,7 +9,7 @@ use deed_api::action_type::{
 };
 use deed_api::page::Page;
 use deed_domain::action::{
-    ActionType, ActionTypeName, Payload, PerformedBy as Performer, RetryPolicy,
+    ActionType, ActionTypeName, Concurrency, Payload, PerformedBy as Performer, RetryPolicy,
 };
 
 use crate::answer::{Answer, Nothing};
@@ -24,11 +24,11 @@ use crate::problem::{ErrorCode, Refusal};
 
 const PATH: &str = "/action-types";
 
-const EXAMPLE: &str = r#"{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
-const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}],"next_cursor":null}"#;
+const EXAMPLE: &str = r#"{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"max_running":null,"max_running_per_user":null,"max_running_per_replica":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
+const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler","input_schema":{"type":"object","required":["text"]},"max_attempts":3,"attempt_timeout_seconds":300,"lease_seconds":30,"time_limit_seconds":null,"max_running":null,"max_running_per_user":null,"max_running_per_replica":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}],"next_cursor":null}"#;
 
-const EXAMPLE_PUT: &str = r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20,"time_limit_seconds":86400}"#;
-const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"time_limit_seconds":86400,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
+const EXAMPLE_PUT: &str = r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20,"time_limit_seconds":86400,"max_running":20,"max_running_per_user":2}"#;
+const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"time_limit_seconds":86400,"max_running":20,"max_running_per_user":2,"max_running_per_replica":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
 
 pub(crate) const LIST: Operation = Operation {
     id: "listActionTypes",
@@ -215,6 +215,8 @@ fn read(name: ActionTypeName, body: PutActionType) -> Result<ActionType, Refusal
         attempt_timeout_seconds,
         lease_seconds,
         time_limit_seconds,
+        max_running,
+        max_running_per_user,
         retry,
     } = body;
     let usual = ActionType::new(name, Performer::Workers);
@@ -245,6 +247,11 @@ fn read(name: ActionTypeName, body: PutActionType) -> Result<ActionType, Refusal
             pause(max_seconds, usual.retry.max()),
         ),
         time_limit: time_limit_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        concurrency: Concurrency {
+            total: max_running,
+            per_user: max_running_per_user,
+            per_replica: None,
+        },
         ..usual
     })
 }
@@ -259,7 +266,13 @@ fn render(action_type: ActionType) -> Result<ActionTypeBody, Refusal> {
         lease,
         retry,
         time_limit,
+        concurrency,
     } = action_type;
+    let Concurrency {
+        total,
+        per_user,
+        per_replica,
+    } = concurrency;
     Ok(ActionTypeBody {
         name: name.as_str().to_owned(),
         performed_by: match performed_by {
@@ -271,6 +284,9 @@ fn render(action_type: ActionType) -> Result<ActionTypeBody, Refusal> {
         attempt_timeout_seconds: seconds(attempt_timeout),
         lease_seconds: seconds(lease),
         time_limit_seconds: time_limit.map(seconds),
+        max_running: total,
+        max_running_per_user: per_user,
+        max_running_per_replica: per_replica,
         retry: RetryBody {
             initial_seconds: retry.initial().as_secs_f64(),
             factor: retry.factor(),

@@ -9,14 +9,18 @@ use crate::id::{ActionId, ApiKeyId, UserId};
 use crate::text::TextError;
 use crate::trace::TraceParent;
 
+pub mod concurrency;
 pub mod event;
 pub mod lease;
+pub mod lease_request;
 pub mod payload;
 pub mod retry;
 pub mod state;
 
+pub use concurrency::Concurrency;
 pub use event::{ActionError, Event, EventName, NewEvent, Outcome, Sequence};
 pub use lease::{Grant, Lease, LeaseRef};
+pub use lease_request::{LeaseRequest, LeaseRequestId};
 pub use payload::{Payload, PayloadError};
 pub use retry::RetryPolicy;
 pub use state::{Attempts, Cancel, Command, Refused, State, Transition};
@@ -148,6 +152,8 @@ pub struct ActionType {
     /// How long an action may take altogether, all attempts and pauses, from when it could first begin: when it was
     /// accepted, or the time that it was scheduled for. `None` is as long as its attempts take. Whole seconds.
     pub time_limit: Option<Duration>,
+    /// How many of its actions are performed at a time.
+    pub concurrency: Concurrency,
 }
 
 impl ActionType {
@@ -178,6 +184,7 @@ impl ActionType {
             lease: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             time_limit: None,
+            concurrency: Concurrency::default(),
         }
     }
 }
@@ -209,7 +216,7 @@ pub struct ActionOverview {
     pub run_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
-    /// When the present or last attempt began.
+    /// When the attempt began that runs, or that ended it; `None` while it waits, and where it ended so.
     pub started_at: Option<DateTime<Utc>>,
     /// When it was over.
     pub finished_at: Option<DateTime<Utc>>,

@@ -10,6 +10,7 @@ mod api_keys;
 mod audit_log;
 mod authenticator;
 mod clock;
+mod dispatch;
 mod erasure;
 mod event_log;
 mod ids;
@@ -28,13 +29,14 @@ pub use api_keys::ApiKeyRepository;
 pub use audit_log::{AuditFilter, AuditLog};
 pub use authenticator::Authenticator;
 pub use clock::Clock;
+pub use dispatch::{Dispatch, DispatchError, Granted, Receipt, Wish};
 pub use erasure::{Belongings, Erased, Erasure};
 pub use event_log::{EventLog, EventPage};
 pub use ids::Ids;
 pub use input_schemas::{InputSchemas, SchemaError};
 pub use leases::{
-    Append, Appended, Beat, ClaimRequest, Finish, Finished, GivenUp, HeartbeatVerdict, Held,
-    Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, Beat, ClaimRequest, Filled, Finish, Finished, GivenUp, HeartbeatVerdict,
+    Held, Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued, Slot,
 };
 pub use password_hasher::{HashingError, PasswordHasher};
 pub use submissions::{BatchSubmitted, CancelVerdict, Submissions, Submitted};
@@ -51,6 +53,7 @@ pub use {
     audit_log::MockAuditLog,
     authenticator::MockAuthenticator,
     clock::MockClock,
+    dispatch::MockDispatch,
     erasure::MockErasure,
     event_log::MockEventLog,
     ids::MockIds,

@@ -51,7 +51,7 @@ pub(crate) fn list_sql(status: Option<Status>, is_owned: bool) -> &'static str {
                 "action_queue q",
                 "q.action_id",
                 "q.type_id",
-                " AND q.run_at IS NULL"
+                " AND (q.run_at IS NULL OR q.run_at = '9999-12-31 00:00:00+00'::timestamptz)"
             )
         }
         Some(Status::Scheduled) => {
@@ -61,7 +61,7 @@ pub(crate) fn list_sql(status: Option<Status>, is_owned: bool) -> &'static str {
                 "action_queue q",
                 "q.action_id",
                 "q.type_id",
-                " AND q.run_at IS NOT NULL"
+                " AND q.run_at < '9999-12-31 00:00:00+00'::timestamptz"
             )
         }
         Some(Status::Running) => {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deed_domain::action::{ActionType, ActionTypeName, Payload, PerformedBy, RetryPolicy};
+use deed_domain::action::{
+    ActionType, ActionTypeName, Concurrency, Payload, PerformedBy, RetryPolicy,
+};
 use deed_domain::error::StoreError;
 use deed_domain::ports::{ActionTypes, TypeDefined, TypeRemoved};
-use diesel::sql_types::{Array, Bool, Double, Int2, Int8, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Double, Int2, Int4, Int8, Nullable, Text};
 use diesel::{
     ExpressionMethods as _, HasQuery, OptionalExtension as _, QueryDsl as _, QueryableByName,
 };
@@ -44,6 +46,9 @@ struct TypeRow {
     retry_factor: f64,
     retry_max_ms: i64,
     time_limit_ms: Option<i64>,
+    max_running: Option<i32>,
+    max_running_per_user: Option<i32>,
+    max_running_per_replica: Option<i32>,
 }
 
 impl TryFrom<TypeRow> for ActionType {
@@ -61,6 +66,9 @@ impl TryFrom<TypeRow> for ActionType {
             retry_factor,
             retry_max_ms,
             time_limit_ms,
+            max_running,
+            max_running_per_user,
+            max_running_per_replica,
         } = row;
         let bad = |column, problem: &dyn std::fmt::Display| {
             BadRow::new("action_types", column, &name, problem)
@@ -69,6 +77,12 @@ impl TryFrom<TypeRow> for ActionType {
             u64::try_from(milliseconds)
                 .map(Duration::from_millis)
                 .map_err(|problem| bad(column, &problem))
+        };
+        let limit = |column, number: Option<i32>| {
+            let limit = |number| u16::try_from(number).ok().and_then(Concurrency::limit);
+            number
+                .map(|number| limit(number).ok_or_else(|| bad(column, &"out of range")))
+                .transpose()
         };
         Ok(Self {
             name: ActionTypeName::parse(&name).map_err(|problem| bad("name", &problem))?,
@@ -87,6 +101,11 @@ impl TryFrom<TypeRow> for ActionType {
             time_limit: time_limit_ms
                 .map(|limit| duration("time_limit_ms", limit))
                 .transpose()?,
+            concurrency: Concurrency {
+                total: limit("max_running", max_running)?,
+                per_user: limit("max_running_per_user", max_running_per_user)?,
+                per_replica: limit("max_running_per_replica", max_running_per_replica)?,
+            },
         })
     }
 }
@@ -107,6 +126,10 @@ struct VerdictRow {
 impl ActionTypes for PgActionTypes {
     async fn register_handlers(&self, types: &[ActionType]) -> Result<(), StoreError> {
         let column = |value: fn(&ActionType) -> i64| types.iter().map(value).collect::<Vec<i64>>();
+        let limits = |value: fn(&Concurrency) -> Option<u16>| -> Vec<Option<i32>> {
+            let limits = types.iter().map(|one| value(&one.concurrency));
+            limits.map(|limit| limit.map(i32::from)).collect()
+        };
         let statement = Statement::new(include_str!("sql/types_register.sql"))
             .bind::<Array<Text>, Vec<&str>>(types.iter().map(|one| one.name.as_str()).collect())
             .bind::<Array<Text>, Vec<&str>>(
@@ -134,7 +157,10 @@ impl ActionTypes for PgActionTypes {
                     .iter()
                     .map(|one| one.time_limit.map(milliseconds))
                     .collect(),
-            );
+            )
+            .bind::<Array<Nullable<Int4>>, _>(limits(|one| one.total))
+            .bind::<Array<Nullable<Int4>>, _>(limits(|one| one.per_user))
+            .bind::<Array<Nullable<Int4>>, _>(limits(|one| one.per_replica));
         self.database.run(Access::Write, &statement).await?;
         Ok(())
     }
@@ -149,6 +175,7 @@ impl ActionTypes for PgActionTypes {
             lease,
             retry,
             time_limit,
+            concurrency,
         } = action_type;
         let statement = Statement::new(include_str!("sql/type_define.sql"))
             .bind::<Text, &str>(name.as_str())
@@ -159,7 +186,10 @@ impl ActionTypes for PgActionTypes {
             .bind::<Int8, _>(milliseconds(retry.initial()))
             .bind::<Double, _>(retry.factor())
             .bind::<Int8, _>(milliseconds(retry.max()))
-            .bind::<Nullable<Int8>, _>(time_limit.map(milliseconds));
+            .bind::<Nullable<Int8>, _>(time_limit.map(milliseconds))
+            .bind::<Nullable<Int4>, _>(concurrency.total.map(i32::from))
+            .bind::<Nullable<Int4>, _>(concurrency.per_user.map(i32::from))
+            .bind::<Nullable<Int4>, _>(concurrency.per_replica.map(i32::from));
         let row: Option<DefinedRow> = self.database.row(Access::Write, &statement).await?;
         Ok(match row {
             Some(DefinedRow { is_new: true }) => TypeDefined::Created,

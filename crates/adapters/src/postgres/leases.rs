@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use deed_domain::action::state::RetryReason;
 use deed_domain::action::{
-    ActionError, ActionTypeName, Attempts, Cancel, Grant, Lease, LeaseRef, NewEvent, Outcome,
-    Payload, Priority, RetryPolicy, Sequence, Status,
+    ActionError, ActionTypeName, Attempts, Cancel, Grant, Lease, LeaseRef, LeaseRequest, NewEvent,
+    Outcome, Payload, RetryPolicy, Sequence, Status,
 };
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{
-    Append, Appended, Beat, ClaimRequest, Finish, Finished, GivenUp, HeartbeatVerdict, Held,
-    Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued,
+    Append, Appended, Beat, ClaimRequest, Filled, Finish, Finished, GivenUp, HeartbeatVerdict,
+    Held, Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued, Slot,
 };
 use deed_domain::scope::TypeReach;
 use diesel::QueryableByName;
@@ -26,16 +26,21 @@ use diesel::sql_types::{
     Array, Bool, Double, Int2, Int4, Int8, Interval, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::action_row::{int4, like_patterns, sequence, trace_parent, type_name};
+use super::admission::{admit_all, admit_each};
 use super::error::BadRow;
+use super::lanes::{Answer, Lane, Place, Ticket};
 use super::pool::{Access, Database};
 use super::renewal::{finished_by, renew};
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
 use crate::heartbeats::Heartbeats;
 use crate::metrics::ActionMetrics;
+
+mod grant;
 
 /// Leases in PostgreSQL.
 pub struct PgLeases {
@@ -105,6 +110,14 @@ struct GrantRow {
     traceparent: Option<String>,
     #[diesel(sql_type = Int8)]
     waited_us: i64,
+    #[diesel(sql_type = Int2)]
+    priority: i16,
+    #[diesel(sql_type = Int8)]
+    rank: i64,
+    #[diesel(sql_type = Int8)]
+    place: i64,
+    #[diesel(sql_type = Bool)]
+    cancel_requested: bool,
     #[diesel(sql_type = Nullable<Text>)]
     checkpoint: Option<String>,
     #[diesel(sql_type = Nullable<Int8>)]
@@ -128,6 +141,10 @@ impl TryFrom<GrantRow> for Grant {
             input,
             traceparent,
             waited_us: _,
+            priority: _,
+            rank: _,
+            place: _,
+            cancel_requested,
             checkpoint,
             time_left_ms,
         } = row;
@@ -144,7 +161,7 @@ impl TryFrom<GrantRow> for Grant {
                 expires_at,
                 deadline_at,
                 next_seq: sequence(next_seq, "next_seq", action_id)?,
-                cancel_requested: false,
+                cancel_requested,
             },
             action_type: type_name(&action_type, action_id)?,
             user_id: UserId::from_uuid(user_id),
@@ -244,6 +261,8 @@ struct FinishRow {
     action_type: String,
     #[diesel(sql_type = Int8)]
     took_us: i64,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -256,6 +275,8 @@ struct ReleaseRow {
     action_type: String,
     #[diesel(sql_type = Bool)]
     is_cancelled: bool,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -270,6 +291,8 @@ struct RequeueRow {
     action_type: Option<String>,
     #[diesel(sql_type = Nullable<Int8>)]
     took_us: Option<i64>,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -284,6 +307,8 @@ struct RescueRow {
     is_expired: bool,
     #[diesel(sql_type = Int4)]
     last_seq: i32,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -297,9 +322,29 @@ struct GivenUpRow {
 }
 
 #[derive(QueryableByName)]
-struct TypeNameRow {
+struct DueActionRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    user_id: Uuid,
     #[diesel(sql_type = Text, column_name = "type")]
-    _name: String,
+    action_type: String,
+    #[diesel(sql_type = Int2)]
+    priority: i16,
+}
+
+#[derive(QueryableByName)]
+struct PromotedRow {
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
+    #[diesel(sql_type = Int8)]
+    rank: i64,
+    #[diesel(sql_type = Nullable<Int8>)]
+    seen: Option<i64>,
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -317,27 +362,33 @@ impl Leases for PgLeases {
             worker,
             lease,
         } = request;
-        if types.is_empty() || *max == 0 {
-            return Ok(Vec::new());
-        }
-        let lanes = lanes(types);
-        let statement = Statement::new(include_str!("sql/claim.sql"))
-            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
-            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
-            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()])
-            .bind::<Int4, _>(count(*max))
-            .bind::<Text, String>(worker.replace('\0', ""))
-            .bind::<Nullable<Interval>, _>(lease.map(interval));
-        let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
-        for row in &rows {
-            self.metrics()
-                .granted(&row.action_type, microseconds(row.waited_us));
-            self.log_grew(row.action_id, row.next_seq.saturating_sub(1))?;
-        }
-        Ok(rows
-            .into_iter()
-            .map(Grant::try_from)
-            .collect::<Result<_, _>>()?)
+        let slot = Slot {
+            worker: worker.clone(),
+            lease: *lease,
+            request: None,
+        };
+        let slots = vec![(1, &slot); *max];
+        let granted = self.grant(types, &slots).await?;
+        Ok(granted.into_iter().map(|(_, grant)| grant).collect())
+    }
+
+    async fn fill(
+        &self,
+        types: &[ActionTypeName],
+        slots: &[Slot],
+    ) -> Result<Vec<Filled>, StoreError> {
+        self.fill_slots(types, slots).await
+    }
+
+    async fn ready(&self, types: &[ActionTypeName]) -> Result<Vec<ActionTypeName>, StoreError> {
+        self.types_ready(types).await
+    }
+
+    async fn granted(
+        &self,
+        requests: &[LeaseRequest],
+    ) -> Result<Vec<(LeaseRequest, Grant)>, StoreError> {
+        self.granted_to(requests).await
     }
 
     async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError> {
@@ -497,12 +548,13 @@ impl Leases for PgLeases {
             .iter()
             .map(|finish| (finish.lease.action_id.as_uuid(), finish))
             .collect();
-        let mut ended = HashMap::new();
+        let (mut ended, mut freed) = (HashMap::new(), Vec::new());
         for FinishRow {
             action_id,
             last_seq,
             action_type,
             took_us,
+            is_limited,
         } in rows
         {
             if let Some(finish) = sent.get(&action_id) {
@@ -512,11 +564,13 @@ impl Leases for PgLeases {
                 metrics.appended(finish.events.len().saturating_add(1));
             }
             self.log_grew(action_id, last_seq)?;
+            freed.push((action_type, is_limited));
             ended.insert(
                 action_id,
                 Finished::Finished(sequence(last_seq, "last_seq", action_id)?),
             );
         }
+        self.admit_of(&freed).await;
         let missing: Vec<Beat> = finishes
             .iter()
             .map(|finish| finish.lease)
@@ -562,18 +616,20 @@ impl Leases for PgLeases {
                     .collect(),
             );
         let rows: Vec<RequeueRow> = self.database.rows(Access::Write, &statement).await?;
-        let mut held = HashMap::new();
+        let (mut held, mut freed) = (HashMap::new(), Vec::new());
         for RequeueRow {
             action_id,
             last_seq,
             cancel_requested,
             action_type,
             took_us,
+            is_limited,
         } in rows
         {
             if let (Some(name), Some(took)) = (action_type, took_us) {
                 self.metrics().attempted(&name, microseconds(took));
                 self.metrics().appended(1);
+                freed.push((name, is_limited));
             }
             let requeued = match last_seq {
                 Some(last) => {
@@ -585,6 +641,7 @@ impl Leases for PgLeases {
             held.insert(action_id, requeued);
         }
         self.hub.queue_grew();
+        self.admit_of(&freed).await;
         let verdicts: Vec<Requeued> = requeues
             .iter()
             .map(|requeue| {
@@ -612,12 +669,13 @@ impl Leases for PgLeases {
             .bind::<Text, _>(retry_data(RetryReason::Released, None))
             .bind::<Text, _>(done_data(&Outcome::Cancelled));
         let rows: Vec<ReleaseRow> = self.database.rows(Access::Write, &statement).await?;
-        let mut released = HashSet::new();
+        let (mut released, mut freed) = (HashSet::new(), Vec::new());
         for ReleaseRow {
             action_id,
             last_seq,
             action_type,
             is_cancelled,
+            is_limited,
         } in rows
         {
             let metrics = self.metrics();
@@ -628,8 +686,10 @@ impl Leases for PgLeases {
             }
             self.log_grew(action_id, last_seq)?;
             released.insert(action_id);
+            freed.push((action_type, is_limited));
         }
         self.hub.queue_grew();
+        self.admit_of(&freed).await;
         Ok(leases
             .iter()
             .map(
@@ -658,11 +718,13 @@ impl Leases for PgLeases {
             .bind::<Text, _>(done_data(&Outcome::Cancelled));
         let rows: Vec<RescueRow> = self.database.rows(Access::Write, &statement).await?;
         let mut rescued = Vec::with_capacity(rows.len());
+        let mut freed = Vec::new();
         for RescueRow {
             action_id,
             action_type,
             verdict,
             is_expired,
+            is_limited,
             last_seq,
         } in rows
         {
@@ -689,6 +751,7 @@ impl Leases for PgLeases {
                 action_type: type_name(&action_type, action_id)?,
                 verdict,
             });
+            freed.push((action_type, is_limited));
         }
         if rescued
             .iter()
@@ -696,6 +759,7 @@ impl Leases for PgLeases {
         {
             self.hub.queue_grew();
         }
+        self.admit_of(&freed).await;
         Ok(rescued)
     }
 
@@ -724,17 +788,12 @@ impl Leases for PgLeases {
         Ok(given_up)
     }
 
+    async fn admit(&self) -> Result<usize, StoreError> {
+        Ok(admit_all(&self.database, &self.hub).await?)
+    }
+
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError> {
-        let statement =
-            Statement::new(include_str!("sql/promote.sql")).bind::<Int4, _>(count(limit));
-        let promoted = self
-            .database
-            .rows::<TypeNameRow>(Access::Write, &statement)
-            .await?
-            .len();
-        if promoted > 0 {
-            self.hub.queue_grew();
-        }
+        let promoted = self.promote_due(limit).await?;
         let statement = Statement::new(include_str!("sql/next_due.sql"));
         let next = self
             .database
@@ -745,6 +804,59 @@ impl Leases for PgLeases {
             next_due_in: next
                 .map(|row| Duration::from_millis(u64::try_from(row.due_in_ms).unwrap_or(0))),
         })
+    }
+}
+
+impl PgLeases {
+    /// Lets in what there is room for now, where actions of these types have left or come, and they have a limit.
+    async fn admit_of(&self, moved: &[(String, bool)]) {
+        let limited = moved.iter().filter(|(_, is_limited)| *is_limited);
+        admit_each(
+            &self.database,
+            &self.hub,
+            limited.map(|(name, _)| name.as_str()),
+        )
+        .await;
+    }
+
+    /// Queues what is due, each in its user's turn; answers how many.
+    async fn promote_due(&self, limit: usize) -> Result<usize, StoreError> {
+        let statement = Statement::new(include_str!("sql/due.sql")).bind::<Int4, _>(count(limit));
+        let due: Vec<DueActionRow> = self.database.rows(Access::Read, &statement).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let now = Instant::now();
+        let turns = &self.database.lanes().turns;
+        let mut tickets = Vec::with_capacity(due.len());
+        for row in &due {
+            let lane = Lane::from_row(&row.action_type, row.priority, row.action_id)?;
+            tickets.push(turns.take(lane, UserId::from_uuid(row.user_id), now));
+        }
+        let places: Vec<Place> = tickets.iter().map(Ticket::place).collect();
+        let statement = Statement::new(include_str!("sql/promote.sql"))
+            .bind::<Array<SqlUuid>, Vec<Uuid>>(due.iter().map(|row| row.action_id).collect())
+            .bind_places(&places);
+        let rows: Vec<PromotedRow> = self.database.rows(Access::Write, &statement).await?;
+        let promoted: HashMap<Uuid, &PromotedRow> =
+            rows.iter().map(|row| (row.action_id, row)).collect();
+        for (row, ticket) in due.iter().zip(tickets) {
+            if let Some(PromotedRow { rank, seen, .. }) = promoted.get(&row.action_id) {
+                ticket.settle(Answer {
+                    rank: *rank,
+                    seen: *seen,
+                });
+            }
+        }
+        if !rows.is_empty() {
+            self.hub.queue_grew();
+        }
+        let moved: Vec<(String, bool)> = rows
+            .into_iter()
+            .map(|row| (row.action_type, row.is_limited))
+            .collect();
+        self.admit_of(&moved).await;
+        Ok(moved.len())
     }
 }
 
@@ -773,23 +885,6 @@ impl<'a> Statement<'a> {
             .bind::<Array<Text>, Vec<&'e str>>(names)
             .bind::<Array<Text>, Vec<&'e str>>(data)
     }
-}
-
-/// The lanes to look into: every priority of every type, the urgent ones of all types first. Which type comes
-/// first changes from claim to claim, so that none starves behind another.
-fn lanes(types: &[ActionTypeName]) -> Vec<(&ActionTypeName, i16)> {
-    let turn = getrandom::u32().map_or(0, |random| usize::try_from(random).unwrap_or(0))
-        % types.len().max(1);
-    (0..=i16::from(Priority::MAX))
-        .flat_map(|priority| {
-            types
-                .iter()
-                .cycle()
-                .skip(turn)
-                .take(types.len())
-                .map(move |name| (name, priority))
-        })
-        .collect()
 }
 
 fn numbered<'e>(
@@ -844,20 +939,6 @@ fn count(number: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lanes_are_priorities_first_and_hold_every_type() {
-        let types: Vec<_> = ["a", "b", "c"]
-            .map(|name| ActionTypeName::parse(name).unwrap())
-            .into();
-        let lanes = lanes(&types);
-        assert_eq!(lanes.len(), 30);
-        assert!(lanes.is_sorted_by_key(|(_, priority)| *priority));
-        for priority in lanes.chunks(3) {
-            let names: HashSet<_> = priority.iter().map(|(name, _)| name.as_str()).collect();
-            assert_eq!(names.len(), 3);
-        }
-    }
 
     #[test]
     fn a_long_time_is_still_an_interval() {

@@ -22,7 +22,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::NoTls;
 
+use super::admission::Gates;
 use super::error::DbError;
+use super::lanes::Lanes;
 use super::statement::Statement;
 use crate::metrics::{DatabaseMetrics, Metrics, PoolSample, gauge_value};
 
@@ -69,6 +71,8 @@ pub struct Database {
     pool: Pool<AsyncPgConnection>,
     config: Arc<tokio_postgres::Config>,
     metrics: Arc<Metrics>,
+    lanes: Arc<Lanes>,
+    gates: Arc<Gates>,
 }
 
 impl fmt::Debug for Database {
@@ -106,6 +110,8 @@ impl Database {
             pool,
             config,
             metrics: Arc::default(),
+            lanes: Arc::default(),
+            gates: Arc::default(),
         })
     }
 
@@ -119,6 +125,16 @@ impl Database {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What everything that is built over this database remembers of the queue's lanes.
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// Who looks after types with limits just now.
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// Notes what the pool is like just now.

@@ -58,5 +58,8 @@ diesel::table! {
         updated_at -> Timestamptz,
         removed_at -> Nullable<Timestamptz>,
         time_limit_ms -> Nullable<Int8>,
+        max_running -> Nullable<Int4>,
+        max_running_per_user -> Nullable<Int4>,
+        max_running_per_replica -> Nullable<Int4>,
     }
 }

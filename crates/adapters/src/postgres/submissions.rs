@@ -10,13 +10,16 @@ use deed_domain::idempotency::Idempotency;
 use deed_domain::ports::{BatchSubmitted, CancelVerdict, Submissions, Submitted};
 use diesel::QueryableByName;
 use diesel::sql_types::{
-    Array, Binary, Bool, Int2, Int4, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+    Array, Binary, Bool, Int2, Int4, Int8, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::action_row::{like_patterns, sequence};
+use super::admission::admit_each;
 use super::error::DbError;
 use super::idempotency::{Before, look_up};
+use super::lanes::{Answer, Lane, Place, Ticket};
 use super::pool::{Access, Database};
 use super::statement::Statement;
 use super::wakeups::WakeupHub;
@@ -56,6 +59,14 @@ struct SubmittedRow {
     is_new: bool,
     #[diesel(sql_type = Bool)]
     is_known: bool,
+    /// Of a new one that waits already.
+    #[diesel(sql_type = Nullable<Int8>)]
+    rank: Option<i64>,
+    /// Where the head of its lane was seen.
+    #[diesel(sql_type = Nullable<Int8>)]
+    seen: Option<i64>,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
 }
 
 #[derive(QueryableByName)]
@@ -63,6 +74,8 @@ struct CancelRow {
     /// The action's type, if it exists and is in reach.
     #[diesel(sql_type = Nullable<Text>, column_name = "type")]
     action_type: Option<String>,
+    #[diesel(sql_type = Bool)]
+    is_limited: bool,
     #[diesel(sql_type = Nullable<Int4>)]
     last_seq: Option<i32>,
     #[diesel(sql_type = Bool)]
@@ -96,7 +109,14 @@ impl Submissions for PgSubmissions {
         actions: &[NewAction],
         idempotency: Option<Idempotency>,
     ) -> Result<BatchSubmitted, StoreError> {
-        let statement = submit_statement(&[(actions, idempotency.as_ref())]);
+        let now = Instant::now();
+        let turns = &self.database.lanes().turns;
+        let tickets: Vec<Ticket<'_>> = actions
+            .iter()
+            .map(|action| turns.take(Lane::from(action), action.user_id, now))
+            .collect();
+        let places: Vec<Place> = tickets.iter().map(Ticket::place).collect();
+        let statement = submit_statement(&[(actions, idempotency.as_ref())], &places);
         for _ in 0..SUBMIT_TRIES {
             let rows = match self
                 .database
@@ -110,6 +130,17 @@ impl Submissions for PgSubmissions {
             };
             if rows.iter().all(|row| row.is_new) {
                 self.tell_of(actions);
+                for (ticket, row) in tickets.into_iter().zip(&rows) {
+                    if let Some(rank) = row.rank {
+                        ticket.settle(Answer {
+                            rank,
+                            seen: row.seen,
+                        });
+                    }
+                }
+                let limited = actions.iter().zip(&rows).filter(|(_, row)| row.is_limited);
+                let limited = limited.map(|(action, _)| action.action_type.as_str());
+                admit_each(&self.database, &self.hub, limited).await;
                 return Ok(BatchSubmitted::New);
             }
             let unknown: Vec<usize> = (0..)
@@ -151,6 +182,7 @@ impl Submissions for PgSubmissions {
             };
             let CancelRow {
                 action_type,
+                is_limited,
                 last_seq,
                 is_asked,
                 is_over,
@@ -163,6 +195,8 @@ impl Submissions for PgSubmissions {
                 metrics.finished(&action_type, Status::Cancelled);
                 metrics.appended(1);
                 self.hub.log_grew(id, sequence(last, "seq", id.as_uuid())?);
+                let limited = is_limited.then_some(action_type.as_str());
+                admit_each(&self.database, &self.hub, limited).await;
                 return Ok(CancelVerdict::Cancelled);
             }
             if is_asked {
@@ -188,7 +222,8 @@ struct Row<'a> {
     idempotency: Option<&'a Idempotency>,
 }
 
-fn submit_statement<'a>(requests: &[Asked<'a>]) -> Statement<'a> {
+/// The statement for these requests, with the places of all their actions in one row.
+fn submit_statement<'a>(requests: &[Asked<'a>], places: &[Place]) -> Statement<'a> {
     let rows: Vec<Row<'a>> = requests
         .iter()
         .flat_map(|(actions, idempotency)| {
@@ -235,4 +270,5 @@ fn submit_statement<'a>(requests: &[Asked<'a>]) -> Statement<'a> {
             action.traceparent.map(|parent| parent.to_string())
         }))
         .bind::<Array<SqlUuid>, Vec<Uuid>>(rows.iter().map(|row| row.first.as_uuid()).collect())
+        .bind_places(places)
 }

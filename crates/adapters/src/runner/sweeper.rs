@@ -1,11 +1,12 @@
-//! Takes actions from performers that fell silent, ends those whose time is up, and queues those whose time has come.
-//! Runs on every replica; they don't get into each other's way.
+//! Takes actions from performers that fell silent, ends those whose time is up, lets in what limits hold, and queues those
+//! whose time has come. Runs on every replica; they don't get into each other's way.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use deed_domain::error::StoreError;
 use deed_domain::ports::{Leases, RescueVerdict};
+use tokio::time::Instant;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -16,8 +17,13 @@ const BATCH: usize = 200;
 
 /// Sweeps once a second, and sooner if something is due sooner, for as long as it is polled.
 pub async fn sweep(leases: Arc<dyn Leases>) {
+    let mut admitted_at: Option<Instant> = None;
     loop {
-        let pause = match look(leases.as_ref()).await {
+        let is_due = admitted_at.is_none_or(|at| at.elapsed() >= INTERVAL * 9 / 10);
+        if is_due {
+            admitted_at = Some(Instant::now());
+        }
+        let pause = match look(leases.as_ref(), is_due).await {
             Ok(next_due_in) => next_due_in.map_or(INTERVAL, |due| due.clamp(LEAST, INTERVAL)),
             Err(error) => {
                 log::debug!(error:err = error; "nothing was swept");
@@ -28,7 +34,8 @@ pub async fn sweep(leases: Arc<dyn Leases>) {
     }
 }
 
-async fn look(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
+/// Looks at everything; at what limits hold only if that `is_due`.
+async fn look(leases: &dyn Leases, is_due: bool) -> Result<Option<Duration>, StoreError> {
     loop {
         let rescued = leases.rescue(BATCH).await?;
         for one in &rescued {
@@ -57,6 +64,9 @@ async fn look(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
         if given_up.len() < BATCH {
             break;
         }
+    }
+    if is_due {
+        leases.admit().await?;
     }
     loop {
         let promoted = leases.promote(BATCH).await?;

@@ -1,7 +1,7 @@
 //! `/action-types`.
 
 use actix_web::test::TestRequest;
-use deed_domain::action::{Payload, PerformedBy, RetryPolicy};
+use deed_domain::action::{Concurrency, Payload, PerformedBy, RetryPolicy};
 use deed_domain::ports::{SchemaError, TypeDefined, TypeRemoved};
 use insta::assert_snapshot;
 
@@ -96,6 +96,12 @@ async fn a_new_type_is_defined_with_what_was_sent() {
         assert_eq!(defined.performed_by, PerformedBy::Workers);
         assert_eq!(defined.attempt_timeout.as_secs(), 60);
         assert_eq!(defined.time_limit.unwrap().as_secs(), 2_592_000);
+        let concurrency = Concurrency {
+            total: Some(10_000),
+            per_user: Some(1),
+            per_replica: None,
+        };
+        assert_eq!(defined.concurrency, concurrency);
         let half = std::time::Duration::from_millis(500);
         assert_eq!(
             defined.retry,
@@ -103,7 +109,7 @@ async fn a_new_type_is_defined_with_what_was_sent() {
         );
         Ok(TypeDefined::Created)
     });
-    let body = r#"{"input_schema":{"b":1, "a":1.0},"max_attempts":7,"attempt_timeout_seconds":60,"lease_seconds":3600,"time_limit_seconds":2592000,"retry":{"initial_seconds":0.5}}"#;
+    let body = r#"{"input_schema":{"b":1, "a":1.0},"max_attempts":7,"attempt_timeout_seconds":60,"lease_seconds":3600,"time_limit_seconds":2592000,"max_running":10000,"max_running_per_user":1,"retry":{"initial_seconds":0.5}}"#;
     assert_snapshot!(
         fakes
             .answer(put("/action-types/report.render", body))
@@ -128,11 +134,18 @@ async fn what_is_left_out_has_its_default() {
     assert_eq!(body["max_attempts"], 3);
     assert_eq!(body["lease_seconds"], 30);
     assert_eq!(body["time_limit_seconds"], serde_json::Value::Null);
+    for limit in [
+        "max_running",
+        "max_running_per_user",
+        "max_running_per_replica",
+    ] {
+        assert_eq!(body[limit], serde_json::Value::Null);
+    }
 }
 
 #[actix_web::test]
 async fn all_limits_of_a_type_are_told_together() {
-    let body = r#"{"max_attempts":0,"attempt_timeout_seconds":86401,"lease_seconds":3601,"time_limit_seconds":2592001,"retry":{"initial_seconds":-1,"factor":0.5,"max_seconds":86401}}"#;
+    let body = r#"{"max_attempts":0,"attempt_timeout_seconds":86401,"lease_seconds":3601,"time_limit_seconds":2592001,"max_running":0,"max_running_per_user":10001,"retry":{"initial_seconds":-1,"factor":0.5,"max_seconds":86401}}"#;
     let answer = with_scopes(&["types:write"])
         .answer(put("/action-types/report", body))
         .await;
@@ -145,6 +158,8 @@ async fn all_limits_of_a_type_are_told_together() {
             "#/attempt_timeout_seconds",
             "#/lease_seconds",
             "#/max_attempts",
+            "#/max_running",
+            "#/max_running_per_user",
             "#/retry/factor",
             "#/retry/initial_seconds",
             "#/retry/max_seconds",

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 
 use crate::action::state::RetryReason;
 use crate::action::{
-    ActionError, ActionTypeName, Attempts, Cancel, Grant, LeaseRef, NewEvent, Outcome, Payload,
-    RetryPolicy, Sequence,
+    ActionError, ActionTypeName, Attempts, Cancel, Grant, LeaseRef, LeaseRequest, NewEvent,
+    Outcome, Payload, RetryPolicy, Sequence,
 };
 use crate::error::StoreError;
 use crate::id::ActionId;
@@ -23,6 +23,28 @@ pub struct ClaimRequest {
     pub worker: String,
     /// For how long, unless renewed; `None` is what the type says.
     pub lease: Option<Duration>,
+}
+
+/// A place for one lease: for whom it would be granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Who takes it, for people who look.
+    pub worker: String,
+    /// For how long, unless renewed; `None` is what the type says.
+    pub lease: Option<Duration>,
+    /// The request that it answers, if that is to be known again.
+    pub request: Option<LeaseRequest>,
+}
+
+/// A lease that was granted to a [`Slot`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filled {
+    /// Which, counted from 0.
+    pub slot: usize,
+    /// The lease.
+    pub grant: Grant,
+    /// Whether it was granted before, to the same request.
+    pub is_repeat: bool,
 }
 
 /// A lease that stands, as it is at the moment.
@@ -212,6 +234,23 @@ pub trait Leases: Send + Sync {
     /// granted to two at a time, and none whose time limit has passed.
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<Grant>, StoreError>;
 
+    /// The same for several performers together: a lease for each slot, the first slot first, as far as actions of
+    /// `types` wait. A request that somebody else has granted leases in the same moment gets those, and no new one.
+    async fn fill(
+        &self,
+        types: &[ActionTypeName],
+        slots: &[Slot],
+    ) -> Result<Vec<Filled>, StoreError>;
+
+    /// Those of `types` of which actions wait that could be claimed now. A hint: the claim decides. Changes nothing.
+    async fn ready(&self, types: &[ActionTypeName]) -> Result<Vec<ActionTypeName>, StoreError>;
+
+    /// What was granted to `requests` and is held still, as it is now. Changes nothing.
+    async fn granted(
+        &self,
+        requests: &[LeaseRequest],
+    ) -> Result<Vec<(LeaseRequest, Grant)>, StoreError>;
+
     /// The leases as they stand; `None` for one that is lost. Changes nothing.
     async fn held(&self, leases: &[LeaseRef]) -> Result<Vec<Option<Held>>, StoreError>;
 
@@ -246,6 +285,11 @@ pub trait Leases: Send + Sync {
 
     /// Ends waiting actions whose time limit has passed, at most `limit`.
     async fn give_up(&self, limit: usize) -> Result<Vec<GivenUp>, StoreError>;
+
+    /// Lets in what limits of concurrency hold, as far as they allow, and holds what is beyond one that was lowered;
+    /// answers how many became claimable. Whatever makes room, or brings what there is room for, lets it in by itself:
+    /// this is for what nobody was there to let in.
+    async fn admit(&self) -> Result<usize, StoreError>;
 
     /// Queues scheduled actions whose time has come, at most `limit`.
     async fn promote(&self, limit: usize) -> Result<Promoted, StoreError>;

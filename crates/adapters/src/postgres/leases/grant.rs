@@ -7,10 +7,12 @@ use deed_domain::error::StoreError;
 use deed_domain::ports::{Filled, Slot};
 use diesel::QueryableByName;
 use diesel::data_types::PgInterval;
-use diesel::sql_types::{Array, Binary, Int2, Int4, Int8, Interval, Nullable, Text};
+use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Interval, Nullable, Text};
+use tokio::time::Instant;
 
-use super::{GrantRow, PgLeases, count, interval, lanes, microseconds};
+use super::{GrantRow, PgLeases, count, interval, microseconds};
 use crate::postgres::error::{BadRow, DbError};
+use crate::postgres::lanes::Lane;
 use crate::postgres::pool::Access;
 use crate::postgres::statement::Statement;
 
@@ -29,6 +31,8 @@ struct ReadyRow {
 struct GrantedRow {
     #[diesel(sql_type = Binary)]
     request: Vec<u8>,
+    #[diesel(sql_type = Bool)]
+    holds: bool,
     #[diesel(embed)]
     grant: GrantRow,
 }
@@ -43,11 +47,12 @@ impl PgLeases {
         if types.is_empty() || slots.is_empty() {
             return Ok(Vec::new());
         }
-        let lanes = lanes(types);
+        let lanes = Lane::of(types);
+        let began = Instant::now();
+        let known = &self.database.lanes().floors;
+        let floors = known.of(&lanes, began);
         let statement = Statement::new(include_str!("../sql/claim.sql"))
-            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
-            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
-            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()])
+            .bind_lanes(&lanes, &floors)
             .bind::<Int4, _>(count(slots.len()))
             .bind::<Array<Text>, Vec<String>>(
                 slots
@@ -74,6 +79,8 @@ impl PgLeases {
                     .collect(),
             );
         let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
+        let claimed = claimed(&rows)?;
+        known.learn(&lanes, &floors, slots.len(), &claimed, began);
         let mut granted = Vec::with_capacity(rows.len());
         for row in rows {
             self.metrics()
@@ -129,12 +136,14 @@ impl PgLeases {
         let requests: Vec<LeaseRequest> = requests.into_iter().collect();
         let mut filled = Vec::new();
         let mut taken = HashSet::new();
-        for (request, grant) in self.granted_to(&requests).await? {
+        for (request, grant) in self.leases_of(&requests).await? {
+            // What has run out holds its place until it is taken away.
+            taken.insert(request);
+            let Some(grant) = grant else { continue };
             let slot = open
                 .iter()
                 .find(|(_, _, slot)| slot.request == Some(request));
             if let Some((slot, _, _)) = slot {
-                taken.insert(request);
                 filled.push(Filled {
                     slot: *slot,
                     grant,
@@ -150,6 +159,17 @@ impl PgLeases {
         &self,
         requests: &[LeaseRequest],
     ) -> Result<Vec<(LeaseRequest, Grant)>, StoreError> {
+        let leases = self.leases_of(requests).await?.into_iter();
+        Ok(leases
+            .filter_map(|(request, grant)| Some((request, grant?)))
+            .collect())
+    }
+
+    /// The leases of these requests; `None` is one that has run out.
+    async fn leases_of(
+        &self,
+        requests: &[LeaseRequest],
+    ) -> Result<Vec<(LeaseRequest, Option<Grant>)>, StoreError> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -162,11 +182,17 @@ impl PgLeases {
             );
         let rows: Vec<GrantedRow> = self.database.rows(Access::Read, &statement).await?;
         rows.into_iter()
-            .map(|GrantedRow { request, grant }| {
+            .map(|row| {
+                let GrantedRow {
+                    request,
+                    holds,
+                    grant,
+                } = row;
                 let request: [u8; 32] = request.try_into().map_err(|_| {
                     BadRow::new("action_leases", "request", grant.action_id, "not a hash")
                 })?;
-                Ok((LeaseRequest::from_bytes(request), Grant::try_from(grant)?))
+                let grant = holds.then(|| Grant::try_from(grant)).transpose()?;
+                Ok((LeaseRequest::from_bytes(request), grant))
             })
             .collect()
     }
@@ -178,17 +204,28 @@ impl PgLeases {
         if types.is_empty() {
             return Ok(Vec::new());
         }
-        let lanes = lanes(types);
-        let statement = Statement::new(include_str!("../sql/ready.sql"))
-            .bind::<Array<Text>, Vec<&str>>(lanes.iter().map(|(name, _)| name.as_str()).collect())
-            .bind::<Array<Int2>, Vec<i16>>(lanes.iter().map(|(_, priority)| *priority).collect())
-            .bind::<Array<Int8>, Vec<i64>>(vec![0; lanes.len()]);
+        let lanes = Lane::of(types);
+        let floors = self.database.lanes().floors.of(&lanes, Instant::now());
+        let statement =
+            Statement::new(include_str!("../sql/ready.sql")).bind_lanes(&lanes, &floors);
         let rows: Vec<ReadyRow> = self.database.rows(Access::Read, &statement).await?;
         let names: HashSet<String> = rows.into_iter().map(|row| row.action_type).collect();
         let mut ready = types.to_vec();
         ready.retain(|name| names.contains(name.as_str()));
         Ok(ready)
     }
+}
+
+/// How many were claimed of each lane, and the highest rank among them.
+fn claimed(rows: &[GrantRow]) -> Result<HashMap<Lane, (usize, i64)>, BadRow> {
+    let mut claimed = HashMap::new();
+    for row in rows {
+        let lane = Lane::from_row(&row.action_type, row.priority, row.action_id)?;
+        let (count, rank) = claimed.entry(lane).or_insert((0_usize, row.rank));
+        *count += 1;
+        *rank = row.rank.max(*rank);
+    }
+    Ok(claimed)
 }
 
 /// Each with its place, and which of its request's slots it is.

@@ -1,10 +1,13 @@
--- Lanes in the order wanted: $1 types, $2 priorities, $3 floors; $4 how many; $5 worker; $6 lease, or the type's.
+-- Lanes in the order wanted: $1 types, $2 priorities, and from where each is read: 5 s before the least of now, $3 the
+-- rank that was reached, and what was now $4 microseconds ago; $5 how many slots, and of each: $6 its worker, $7 its
+-- lease or NULL for the type's, $8 its request or NULL, $9 which slot of that request it is.
 -- Deletes by id: a row that changed between look and lock would be missed by its ctid. Reads no further
 -- lane once enough rows are locked. What is out of time is left to be given up.
 WITH lanes AS MATERIALIZED (
-  SELECT t.id AS type_id, u.priority, u.floor
-  FROM unnest($1::text[], $2::int2[], $3::int8[]) WITH ORDINALITY AS u(type, priority, floor, place)
+  SELECT t.id AS type_id, u.priority, least(clock.us - u.idle_us, u.reached) - 5000000 AS floor
+  FROM unnest($1::text[], $2::int2[], $3::int8[], $4::int8[]) WITH ORDINALITY AS u(type, priority, reached, idle_us, place)
   JOIN action_types t ON t.name = u.type
+  CROSS JOIN (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS us) clock
   ORDER BY u.place
 ), picked AS (
   DELETE FROM action_queue WHERE action_id = ANY(ARRAY(
@@ -14,26 +17,32 @@ WITH lanes AS MATERIALIZED (
       SELECT q.action_id FROM action_queue q
       WHERE q.type_id = lanes.type_id AND q.priority = lanes.priority AND q.rank >= lanes.floor AND q.run_at IS NULL
         AND (q.give_up_at IS NULL OR q.give_up_at > statement_timestamp())
-      ORDER BY q.rank LIMIT $4::int4 FOR UPDATE SKIP LOCKED) c
-    LIMIT $4::int4))
-  RETURNING action_id, user_id, type_id, priority, rank, next_seq, attempt, max_attempts, give_up_at, checkpoint
+      ORDER BY q.rank LIMIT $5::int4 FOR UPDATE SKIP LOCKED) c
+    LIMIT $5::int4))
+  RETURNING action_id, user_id, type_id, priority, rank, ready_at, next_seq, attempt, max_attempts, give_up_at, checkpoint
+), numbered AS MATERIALIZED (
+  SELECT *, row_number() OVER () AS place FROM picked
 ), leased AS (
   INSERT INTO action_leases (action_id, user_id, lease_id, granted_at, expires_at, deadline_at, type_id, next_seq, attempt,
-                             max_attempts, priority, lease_for, worker, give_up_at, checkpoint)
-  SELECT p.action_id, p.user_id, gen_random_uuid(), clock_timestamp(), clock_timestamp() + coalesce($6::interval, t.lease_ms * interval '1 ms'),
+                             max_attempts, priority, lease_for, worker, give_up_at, checkpoint, request, request_place)
+  SELECT p.action_id, p.user_id, gen_random_uuid(), clock_timestamp(), clock_timestamp() + coalesce(s.lease, t.lease_ms * interval '1 ms'),
          least(clock_timestamp() + t.attempt_timeout_ms * interval '1 ms', p.give_up_at),
-         p.type_id, p.next_seq + 1, p.attempt + 1, p.max_attempts, p.priority, coalesce($6::interval, t.lease_ms * interval '1 ms'), $5::text,
-         p.give_up_at, p.checkpoint
-  FROM picked p JOIN action_types t ON t.id = p.type_id
+         p.type_id, p.next_seq + 1, p.attempt + 1, p.max_attempts, p.priority, coalesce(s.lease, t.lease_ms * interval '1 ms'), s.worker,
+         p.give_up_at, p.checkpoint, s.request, s.request_place
+  FROM numbered p JOIN action_types t ON t.id = p.type_id
+  -- Outer: more rows than slots would be an error, and not be lost.
+  LEFT JOIN unnest($6::text[], $7::interval[], $8::bytea[], $9::int2[]) WITH ORDINALITY
+    AS s(worker, lease, request, request_place, place) ON s.place = p.place
   RETURNING action_id, user_id, lease_id, type_id, attempt, max_attempts, next_seq, granted_at, expires_at, deadline_at
 ), started AS (
   INSERT INTO action_events (action_id, seq, event, data)
   SELECT action_id, next_seq, 'started', '{"attempt":' || attempt + 1 || '}' FROM picked
 )
 SELECT l.action_id, l.user_id, l.lease_id, t.name AS type, l.attempt, l.max_attempts, l.next_seq, l.expires_at, l.deadline_at, a.input, a.traceparent,
-       (extract(epoch FROM l.granted_at) * 1000000)::int8 - p.rank AS waited_us, p.checkpoint,
-       (extract(epoch FROM p.give_up_at - l.granted_at) * 1000)::int8 AS time_left_ms
+       (extract(epoch FROM l.granted_at - coalesce(p.ready_at, to_timestamp(p.rank / 1000000.0))) * 1000000)::int8 AS waited_us, p.priority, p.rank,
+       p.checkpoint,
+       (extract(epoch FROM p.give_up_at - l.granted_at) * 1000)::int8 AS time_left_ms, p.place, false AS cancel_requested
 FROM leased l
-JOIN picked p ON p.action_id = l.action_id
+JOIN numbered p ON p.action_id = l.action_id
 JOIN action_types t ON t.id = l.type_id
 CROSS JOIN LATERAL (SELECT input, traceparent FROM actions WHERE id = l.action_id OFFSET 0) a

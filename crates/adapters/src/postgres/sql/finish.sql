@@ -17,5 +17,6 @@ WITH held AS MATERIALIZED (
   INSERT INTO action_results (action_id, user_id, lease_id, status, output, error, attempt, started_at, last_seq)
   SELECT action_id, user_id, lease_id, status, output, error, attempt, granted_at, next_seq + n - 1 FROM gone
 )
-SELECT g.action_id, g.next_seq + g.n - 1 AS last_seq, t.name AS type, (extract(epoch FROM clock_timestamp() - g.granted_at) * 1000000)::int8 AS took_us
+SELECT g.action_id, g.next_seq + g.n - 1 AS last_seq, t.name AS type, (extract(epoch FROM clock_timestamp() - g.granted_at) * 1000000)::int8 AS took_us,
+       t.max_running IS NOT NULL OR t.max_running_per_user IS NOT NULL AS is_limited
 FROM gone g JOIN action_types t ON t.id = g.type_id

@@ -3,6 +3,7 @@
 -- $10 done data of a cancel.
 -- A silent performer's action goes on at once; one that took too long backs off, with full jitter. Neither does if the
 -- next attempt would begin after the action's time is up.
+-- What goes on at once goes on where its lane is, one after the other for each user.
 -- SKIP LOCKED looks at the newest version: a lease that was just extended is left alone.
 WITH late AS MATERIALIZED (
   SELECT action_id, expires_at < clock_timestamp() AS is_expired, clock_timestamp() AS at
@@ -12,7 +13,8 @@ WITH late AS MATERIALIZED (
 ), gone AS (
   DELETE FROM action_leases l USING late, action_types t
   WHERE l.action_id = late.action_id AND t.id = l.type_id
-  RETURNING l.action_id, l.user_id, l.type_id, t.name AS type, l.priority, l.next_seq, l.attempt, l.max_attempts, l.granted_at,
+  RETURNING l.action_id, l.user_id, l.type_id, t.name AS type,
+    t.max_running IS NOT NULL OR t.max_running_per_user IS NOT NULL AS is_limited, l.priority, l.next_seq, l.attempt, l.max_attempts, l.granted_at,
     l.cancel_requested, l.give_up_at, l.checkpoint, late.is_expired, late.at,
     CASE WHEN NOT late.is_expired THEN late.at
       + least(t.retry_max_ms, t.retry_initial_ms * power(t.retry_factor, l.attempt - 1)) * random() * interval '1 ms' END AS run_at
@@ -22,11 +24,23 @@ WITH late AS MATERIALIZED (
                       WHEN attempt >= max_attempts OR run_at >= give_up_at THEN 'failed'
                       ELSE 'again' END AS verdict
   FROM gone
+), heads AS MATERIALIZED (
+  SELECT lane.type_id, lane.priority, least(
+    (SELECT q.rank FROM action_queue q
+     WHERE q.type_id = lane.type_id AND q.priority = lane.priority AND q.run_at IS NULL ORDER BY q.rank LIMIT 1),
+    (SELECT q.rank FROM action_queue q
+     WHERE q.type_id = lane.type_id AND q.priority = lane.priority AND q.run_at = '9999-12-31 00:00:00+00'::timestamptz
+     ORDER BY q.rank LIMIT 1)) AS rank
+  FROM (SELECT DISTINCT type_id, priority FROM judged WHERE verdict = 'again' AND run_at IS NULL) lane
 ), again AS (
   INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint)
-  SELECT action_id, user_id, type_id, priority, (extract(epoch FROM clock_timestamp()) * 1000000)::int8, run_at,
-         next_seq + 1, attempt, max_attempts, give_up_at, checkpoint
-  FROM judged WHERE verdict = 'again'
+  SELECT j.action_id, j.user_id, j.type_id, j.priority,
+         least((extract(epoch FROM clock_timestamp()) * 1000000)::int8,
+               h.rank + (row_number() OVER (PARTITION BY j.user_id, j.type_id, j.priority ORDER BY j.action_id) - 1) * 1000),
+         coalesce(j.run_at, CASE WHEN j.is_limited THEN '9999-12-31 00:00:00+00'::timestamptz END),
+         j.next_seq + 1, j.attempt, j.max_attempts, j.give_up_at, j.checkpoint
+  FROM judged j LEFT JOIN heads h ON h.type_id = j.type_id AND h.priority = j.priority
+  WHERE j.verdict = 'again'
 ), said AS (
   INSERT INTO action_events (action_id, seq, event, data)
   SELECT action_id, next_seq, CASE verdict WHEN 'again' THEN 'retry' ELSE 'done' END,
@@ -46,4 +60,4 @@ WITH late AS MATERIALIZED (
          attempt, granted_at, next_seq
   FROM judged WHERE verdict <> 'again'
 )
-SELECT action_id, type, verdict, is_expired, next_seq AS last_seq FROM judged
+SELECT action_id, type, verdict, is_expired, is_limited, next_seq AS last_seq FROM judged
