@@ -88,7 +88,7 @@ async fn a_request_whose_client_hangs_up_is_wholly_in_or_wholly_out() {
     let total = usize::try_from(CLIENTS * REQUESTS).unwrap();
     let in_full = stored.len() - usize::try_from(CLIENTS * ROUNDS).unwrap();
     assert!(answered <= in_full && in_full <= total);
-    assert!(0 < answered && answered < total, "{answered} answered");
+    assert!(answered < total, "nobody hung up");
     for actions in stored.chunks(20) {
         join_all(actions.iter().map(async |action| {
             let path = format!("/actions/{}/events", action["id"].as_str().unwrap());

@@ -189,7 +189,8 @@ async fn check_outage(
     outage: impl AsyncFnOnce() -> Outage,
 ) -> Outage {
     let load = Load::over(server).await;
-    let talking = json!({"type": "echo", "input": {"text": "a b c d e f g h i j", "delay_ms": 250, "repeat": 12}});
+    // In mid-sentence when the outage begins.
+    let talking = json!({"type": "echo", "input": {"text": "a b c d e f g h i j", "delay_ms": 250, "repeat": 4}});
     let mut talking = load.user.post("/stream", &talking).stream().await;
     let silent = json!({"type": "wait", "input": {"seconds": 60}});
     let mut silent = load.user.post("/stream", &silent).stream().await;
@@ -218,7 +219,7 @@ async fn check_outage(
     };
     let (outage, (), (), events) = tokio::join!(happen, listen, load.run(), talking.rest());
     check_whole_log(&events);
-    assert_eq!(words(&events).concat(), "abcdefghij".repeat(12));
+    assert_eq!(words(&events).concat(), "abcdefghij".repeat(4));
     let path = silent.headers["location"]
         .to_str()
         .unwrap()

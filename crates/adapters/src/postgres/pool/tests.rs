@@ -393,3 +393,41 @@ async fn a_deadlock_is_contention() {
     assert!(matches!(error, DbError::Contention(_)), "{error:?}");
     let _ = theirs.await;
 }
+
+/// What is left of a request's time after `spent` and, if so, a write.
+async fn check_left(
+    database: &Database,
+    spent: Duration,
+    has_written: bool,
+    sql: &'static str,
+    is_answered: bool,
+) {
+    let time = StoreTime::after(spent);
+    if has_written {
+        time.writes();
+    }
+    let started = Instant::now();
+    let answer = time
+        .clone()
+        .within(number(database, Access::Read, sql))
+        .await;
+    assert_eq!(answer.is_ok(), is_answered, "{spent:?}: {answer:?}");
+    let taken = started.elapsed();
+    assert!(taken < Duration::from_secs(1), "{taken:?}");
+    assert!(time.spent() >= spent, "it is counted");
+}
+
+#[tokio::test]
+async fn the_statements_of_a_request_share_its_time() {
+    let (_test, database) = pool(1).await;
+    const SLOW: &str = "SELECT 1 AS answer FROM pg_sleep(0.5)";
+    let most = READ_DEADLINE - Duration::from_millis(100);
+    check_left(&database, Duration::ZERO, false, SLOW, true).await;
+    check_left(&database, most, false, SLOW, false).await;
+    check_left(&database, READ_DEADLINE, false, ONE, false).await;
+    // What was written may have been committed: the answer is worth more time.
+    check_left(&database, READ_DEADLINE, true, SLOW, true).await;
+    check_left(&database, WRITE_DEADLINE, true, ONE, false).await;
+    let long = number(&database, Access::Read, SLOW).await;
+    assert!(long.is_ok(), "who stands apart has all of it: {long:?}");
+}
