@@ -99,7 +99,7 @@ fn collect(value: &Value, schemas: &Value, found: &mut BTreeSet<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use deed_api::action::{ActionBody, ActionErrorBody, ActionSummaryBody};
+    use deed_api::action::{ActionBatchBody, ActionBody, ActionErrorBody, ActionSummaryBody};
     use deed_api::action_type::{ActionTypeBody, RetryBody};
     use deed_api::api_key::{ApiKeyBody, IssuedApiKeyBody};
     use deed_api::event::EventBody;
@@ -148,6 +148,10 @@ mod tests {
         let reported = json!({ "next_seq": 3, "cancel_requested": false });
         let page = json!({ "items": [] });
         let expected = [
+            (
+                "ActionBatchBody",
+                written::<ActionBatchBody>(page.clone()),
+            ),
             ("ActionBody", written::<ActionBody>(action.clone())),
             (
                 "ActionErrorBody",
