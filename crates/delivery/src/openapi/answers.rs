@@ -148,10 +148,7 @@ mod tests {
         let reported = json!({ "next_seq": 3, "cancel_requested": false });
         let page = json!({ "items": [] });
         let expected = [
-            (
-                "ActionBatchBody",
-                written::<ActionBatchBody>(page.clone()),
-            ),
+            ("ActionBatchBody", written::<ActionBatchBody>(page.clone())),
             ("ActionBody", written::<ActionBody>(action.clone())),
             (
                 "ActionErrorBody",
