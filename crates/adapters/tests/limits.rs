@@ -382,6 +382,42 @@ async fn what_is_held_is_counted_as_ready() {
     assert!((100_000_000..110_000_000).contains(&oldest), "{oldest}");
 }
 
+/// Two that look at the same time, the second one before the first has committed: it waits, and counts what that let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_waits_for_who_looks_already() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test);
+    replica.limit(Some(3), None).await;
+    replica.submit(user(), 10).await;
+    let (first, second, eye) = (
+        test.client().await,
+        test.client().await,
+        test.client().await,
+    );
+    let hold = "UPDATE action_queue SET run_at = '9999-12-31Z'";
+    first.batch_execute(hold).await.unwrap();
+    let pid: i32 = second
+        .query_one("SELECT pg_backend_pid()", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let look = "SELECT * FROM admit_actions('limited', 100)";
+    first.batch_execute("BEGIN").await.unwrap();
+    first.batch_execute(look).await.unwrap();
+    let other = tokio::spawn(async move { second.batch_execute(look).await });
+    let waits = async {
+        let sql = "SELECT cardinality(pg_blocking_pids($1)) > 0";
+        while !other.is_finished() && !eye.query_one(sql, &[&pid]).await.unwrap().get::<_, bool>(0)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, waits).await.unwrap();
+    first.batch_execute("COMMIT").await.unwrap();
+    other.await.unwrap().unwrap();
+    assert_eq!(replica.claim(10).await.len(), 3);
+}
+
 /// Replicas, workers that end their actions in every way or not at all, sweepers, and a database that ends sessions:
 /// however they meet, no look at the leases ever finds more than the limits allow.
 async fn check_whatever_happens_at_once(total: u16, per_user: Option<u16>) {
