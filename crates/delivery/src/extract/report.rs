@@ -28,8 +28,8 @@ impl FromRequest for Report {
         let payload = payload.take();
         let inner = request.clone();
         gate::after(request, async move {
-            let media_type = body::check_media_type(&inner, &["application/json", NDJSON])?;
             let from_seq = query::parse::<ReportQuery>(inner.query_string())?.from_seq;
+            let media_type = body::check_media_type(&inner, &["application/json", NDJSON])?;
             let is_lines = media_type == NDJSON;
             if is_lines != from_seq.is_some() {
                 return Err(Refusal::bad_parameter(
