@@ -1,12 +1,7 @@
 //! Whose action comes next: between users, whatever one of them piles up, and below the floors of the claims.
 
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::time::Duration;
 
