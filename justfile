@@ -12,6 +12,10 @@ dev *arguments:
 test *arguments:
     cargo xtask test {{arguments}}
 
+# Kill servers, workers and connections while an oracle watches
+chaos *arguments:
+    cargo xtask chaos {{arguments}}
+
 # Check format, lints and tidiness
 check:
     cargo xtask check

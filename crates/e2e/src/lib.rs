@@ -13,6 +13,7 @@
 )]
 
 pub mod balancer;
+pub mod chaos;
 pub mod client;
 pub mod cluster;
 pub mod database;

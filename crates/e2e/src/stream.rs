@@ -141,7 +141,7 @@ impl Stream {
 
 /// Cuts what has arrived into items. An event that is cut off by the stream's end is none.
 #[derive(Default)]
-struct Parser {
+pub(crate) struct Parser {
     unread: Vec<u8>,
     id: String,
     name: String,
@@ -149,11 +149,11 @@ struct Parser {
 }
 
 impl Parser {
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.unread.extend_from_slice(bytes);
     }
 
-    fn next(&mut self) -> Option<Item> {
+    pub(crate) fn next(&mut self) -> Option<Item> {
         loop {
             let line = self.line()?;
             if line.is_empty() {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cargo;
+mod chaos;
 mod checks;
 mod deny;
 mod dev;
@@ -46,6 +47,9 @@ Checking:
                      installed with apt where it is missing), and what a collector receives with OpenTelemetry built in
   shells             Load the completions in bash, zsh and fish, and render the manual with groff (installs what is
                      missing with apt)
+  chaos              Kill servers, workers and connections at random while an oracle watches (--kills NUMBER, 20 unless
+                     told otherwise; --seed NUMBER; --keep the history); the same with servers that are broken on
+                     purpose, which it has to notice (--mutants, or --mutant NAME). See docs/reliability.md
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -55,12 +59,12 @@ Writing:
   package            Build what is released, in target/package: .deb, archive, bill of materials, checksums
                      (--profile NAME, --target TRIPLE; installs cargo-deb and cargo-cyclonedx in target/)
 
-`dev` and `test` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
+`dev`, `test` and `chaos` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
 none is.
 DEED_PG_BIN names the directory of its programs, should it not be found.
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 something has to be installed first (the lines to do so are printed);
-`dev` and `test` answer with the code of what they run.
+`dev`, `test` and `chaos` answer with the code of what they run (`chaos`: 4 if a promise was broken).
 ";
 
 fn main() -> ExitCode {
@@ -81,7 +85,10 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         terminal::answer(HELP);
         return Ok(ExitCode::SUCCESS);
     }
-    let takes_arguments = matches!(task, "dev" | "test" | "fmt" | "package" | "package-test");
+    let takes_arguments = matches!(
+        task,
+        "chaos" | "dev" | "test" | "fmt" | "package" | "package-test"
+    );
     if let Some(unexpected) = arguments.first()
         && !takes_arguments
     {
@@ -97,6 +104,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
     match task {
         "dev" => return dev::run(arguments),
         "test" => return test::run(arguments),
+        "chaos" => return chaos::run(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
         "telemetry" => return telemetry::run(),

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: what the compiler and clippy can't see.
 
-mod edges;
+pub(crate) mod edges;
 mod error_pages;
 pub(crate) mod files;
 mod migrations;

@@ -135,7 +135,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// The names of the packages under `crates/`.
-fn members(root: &Path) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn members(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let mut members = BTreeSet::new();
     for entry in fs::read_dir(root.join("crates"))? {
         let Ok(manifest) = fs::read_to_string(entry?.path().join("Cargo.toml")) else {
