@@ -8,6 +8,8 @@ use uuid::Uuid;
 #[cfg(feature = "openapi")]
 use crate::limits;
 #[cfg(feature = "openapi")]
+use deed_domain::action::LeaseRequestId;
+#[cfg(feature = "openapi")]
 use deed_domain::service::Perform;
 
 /// The body of POST `/leases`.
@@ -48,6 +50,23 @@ pub struct LeaseActions {
         schemars(length(min = 1, max = "Perform::WORKER_MAX"))
     )]
     pub worker: String,
+    /// How long to wait where nothing is there, in seconds; not at all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease_wait))))]
+    #[cfg_attr(
+        feature = "openapi",
+        schemars(range(min = 0, max = "Perform::WAIT_MAX_SECONDS"))
+    )]
+    pub wait_seconds: Option<u32>,
+    /// Makes the request repeatable: 1 to 64 visible ASCII characters, new for each request. The same again by the same
+    /// key is granted what it was granted before and holds still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "openapi",
+        garde(inner(custom(limits::lease_request_id))),
+        schemars(length(min = 1, max = "LeaseRequestId::MAX"))
+    )]
+    pub request_id: Option<String>,
 }
 
 /// What a worker needs to perform an action.
@@ -98,6 +117,9 @@ pub struct LeaseBody {
 pub struct LeasesBody {
     /// What was granted; empty where nothing waits.
     pub leases: Vec<LeaseBody>,
+    /// Whether the server is about to stop: ask another one, or the same address a little later. Absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// The body of POST `/leases/heartbeat`.
@@ -153,6 +175,9 @@ pub struct RenewedBody {
 pub struct HeartbeatBody {
     /// In the order asked.
     pub leases: Vec<RenewedBody>,
+    /// Whether the server is about to stop: lease from another one. What is held goes on. Absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// What a worker may write into the log.
@@ -296,6 +321,84 @@ pub struct FailLease {
         schemars(range(min = 0, max = "limits::PAUSE_MAX"))
     )]
     pub retry_after_seconds: Option<f64>,
+}
+
+/// What a worker says of one attempt that is over: either that it is complete, or that it failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(garde::Validate, schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct FinishItem {
+    /// Which lease.
+    #[cfg_attr(feature = "openapi", garde(skip))]
+    pub lease_id: String,
+    /// The action ends with an output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(dive))]
+    pub complete: Option<CompleteLease>,
+    /// The attempt ends with an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(dive))]
+    pub fail: Option<FailLease>,
+}
+
+/// The body of POST `/leases/finish`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(garde::Validate, schemars::JsonSchema, apistos::ApiComponent)
+)]
+#[serde(deny_unknown_fields)]
+pub struct FinishLeases {
+    /// What to end; no lease twice.
+    #[cfg_attr(
+        feature = "openapi",
+        garde(custom(limits::finish_items), dive),
+        schemars(length(min = 1, max = "Perform::LEASES_MAX"))
+    )]
+    pub items: Vec<FinishItem>,
+    /// What to lease afterwards; nothing if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", garde(dive))]
+    pub then_lease: Option<LeaseActions>,
+}
+
+/// Why an end was not written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct FinishError {
+    /// A code to program against: that of the problem which the call for one would have been answered with.
+    pub code: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// What came of one end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct FinishedItemBody {
+    /// Which lease.
+    pub lease_id: String,
+    /// Whether it is written, now or before.
+    pub ok: bool,
+    /// Why not; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<FinishError>,
+}
+
+/// The answer of POST `/leases/finish`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct FinishedBody {
+    /// What came of each, in the order given.
+    pub results: Vec<FinishedItemBody>,
+    /// What was granted next; empty where nothing was asked for, or nothing came in time.
+    pub leases: Vec<LeaseBody>,
+    /// Whether the server is about to stop: lease from another one. Absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// The body of POST `/leases/{lease_id}/release`.

@@ -1,8 +1,10 @@
 //! Leases: how a worker performs actions.
 
+use std::time::Duration;
+
 use deed_api::lease::{
-    CompleteLease, DoneBody, FailLease, Heartbeat, HeartbeatBody, LeaseActions, LeasesBody,
-    ReleaseLease, ReportEvents, ReportedBody, WorkerEvent,
+    CompleteLease, DoneBody, FailLease, FinishLeases, FinishedBody, Heartbeat, HeartbeatBody,
+    LeaseActions, LeasesBody, ReleaseLease, ReportEvents, ReportedBody, WorkerEvent,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,14 +14,19 @@ use crate::error::Error;
 use crate::operation::{self, Operation};
 
 impl Client {
-    /// Leases actions that wait. Not repeated after a lost connection: what was granted then would be nobody's until
-    /// its leases run out.
+    /// Leases actions that wait. With a `request_id` it is repeated after a lost connection, and granted the same;
+    /// without one it is not: what was granted then would be nobody's until its leases run out.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn lease_actions(&self, leases: &LeaseActions) -> Result<LeasesBody, Error> {
+        let wait = Duration::from_secs(leases.wait_seconds.unwrap_or_default().into());
         let request = self.request(operation::LEASE_ACTIONS, &[]).json(leases)?;
-        self.send(&request).await?.json()
+        let request = match leases.request_id {
+            Some(_) => request.repeatable(),
+            None => request,
+        };
+        self.send(&request.patient(wait)).await?.json()
     }
 
     /// Renews leases; one verdict each, in the order asked.
@@ -29,6 +36,25 @@ impl Client {
     pub async fn renew_leases(&self, leases: &Heartbeat) -> Result<HeartbeatBody, Error> {
         let request = self.request(operation::RENEW_LEASES, &[]).json(leases)?;
         self.send(&request).await?.json()
+    }
+
+    /// Ends actions and attempts, and leases the next; one result each, in the order given. Repeated after a lost
+    /// connection, and written once, unless it leases without a `request_id`.
+    ///
+    /// # Errors
+    /// [`Error`]. A lease that is lost is none: its result says so.
+    pub async fn finish_leases(&self, ends: &FinishLeases) -> Result<FinishedBody, Error> {
+        let next = ends.then_lease.as_ref();
+        let wait = next.and_then(|next| next.wait_seconds).unwrap_or_default();
+        let request = self.request(operation::FINISH_LEASES, &[]).json(ends)?;
+        let request = match next {
+            Some(LeaseActions {
+                request_id: None, ..
+            }) => request,
+            Some(_) | None => request.repeatable(),
+        };
+        let patient = request.patient(Duration::from_secs(wait.into()));
+        self.send(&patient).await?.json()
     }
 
     /// Writes output and progress. Repeated after a lost connection: the same events are written once.
@@ -77,7 +103,8 @@ impl Client {
         Ok(())
     }
 
-    /// Ends an attempt with an error.
+    /// Ends an attempt with an error. Repeated after a lost connection, it may be refused as `lease_lost` because the
+    /// first one was heard.
     ///
     /// # Errors
     /// [`Error`]; refused as `lease_lost` when somebody else performs the action.
@@ -88,7 +115,8 @@ impl Client {
         Ok(())
     }
 
-    /// Gives an action back; no attempt is used.
+    /// Gives an action back; no attempt is used. Repeated after a lost connection, it may be refused as `lease_lost`
+    /// because the first one was heard.
     ///
     /// # Errors
     /// [`Error`]; refused as `lease_lost` when somebody else performs the action.

@@ -65,10 +65,11 @@ operations! {
     CREATE_STREAM = "createStream", POST "/stream", Keyed;
     LEASE_ACTIONS = "leaseActions", POST "/leases", Acts;
     RENEW_LEASES = "renewLeases", POST "/leases/heartbeat", Safe;
+    FINISH_LEASES = "finishLeases", POST "/leases/finish", Acts;
     REPORT_EVENTS = "reportEvents", POST "/leases/{lease_id}/events", Safe;
     COMPLETE_LEASE = "completeLease", POST "/leases/{lease_id}/complete", Safe;
-    FAIL_LEASE = "failLease", POST "/leases/{lease_id}/fail", Acts;
-    RELEASE_LEASE = "releaseLease", POST "/leases/{lease_id}/release", Acts;
+    FAIL_LEASE = "failLease", POST "/leases/{lease_id}/fail", Safe;
+    RELEASE_LEASE = "releaseLease", POST "/leases/{lease_id}/release", Safe;
     GET_LIVEZ = "getLivez", GET "/livez", Probe;
     GET_READYZ = "getReadyz", GET "/readyz", Probe;
     GET_OPEN_API = "getOpenApi", GET "/openapi.json", Safe;

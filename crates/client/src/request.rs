@@ -30,6 +30,7 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 /// A request, ready to be sent as often as needed.
 pub(crate) struct Request {
     pub(crate) operation: &'static Operation,
+    repeat: Repeat,
     url: Url,
     headers: HeaderMap,
     body: Bytes,
@@ -59,6 +60,7 @@ impl Client {
         }
         Request {
             operation,
+            repeat: operation.repeat,
             url: url(&self.shared.base, operation.path, values),
             headers,
             body: Bytes::new(),
@@ -68,7 +70,7 @@ impl Client {
 
     /// Sends it and reads the answer to its end.
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer, Error> {
-        let mut repetition = Repetition::new(self, request.operation);
+        let mut repetition = Repetition::new(self, request.repeat);
         loop {
             let attempt = async {
                 let response = self.open(request).await?;
@@ -83,7 +85,7 @@ impl Client {
 
     /// Sends it and answers as soon as the head of the answer is there. The body has no time limit.
     pub(crate) async fn start(&self, request: &Request) -> Result<Response, Error> {
-        let mut repetition = Repetition::new(self, request.operation);
+        let mut repetition = Repetition::new(self, request.repeat);
         loop {
             match self.start_once(request).await {
                 Ok(response) => return Ok(response),
@@ -134,10 +136,10 @@ struct Repetition<'a> {
 }
 
 impl<'a> Repetition<'a> {
-    fn new(client: &'a Client, operation: &Operation) -> Self {
+    fn new(client: &'a Client, repeat: Repeat) -> Self {
         Self {
             client,
-            repeat: operation.repeat,
+            repeat,
             done: 0,
             began: Instant::now(),
             was_sent: false,
@@ -322,6 +324,12 @@ impl Request {
         // Quoted, so that a quotation mark at its beginning is one.
         let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
         self.header(IDEMPOTENCY_KEY, &quoted)
+    }
+
+    /// Such that it acts once however often it is sent: something in it says that it is the same.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeat = Repeat::Safe;
+        self
     }
 
     /// With more time, because the server is asked to wait so long.

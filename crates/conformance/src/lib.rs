@@ -28,6 +28,7 @@ pub mod erasure;
 mod fixtures;
 pub mod leases;
 pub mod reading;
+pub mod slots;
 pub mod submissions;
 pub mod time_limits;
 pub mod users;
@@ -195,6 +196,13 @@ macro_rules! suites {
             a_lost_lease_writes_nothing,
             a_scheduled_action_is_queued_in_time,
         ]);
+        $crate::suite!($store, slots: [
+            slots_are_filled_one_lease_each,
+            a_request_finds_its_leases_again,
+            an_expired_lease_is_not_found_again,
+            a_request_is_granted_once,
+            types_that_wait_are_told,
+        ]);
         $crate::suite!($store, checkpoints: [
             a_checkpoint_goes_to_the_next_attempt,
             a_checkpoint_takes_the_place_of_the_one_before,
@@ -254,6 +262,7 @@ mod tests {
             include_str!("submissions.rs"),
             include_str!("reading.rs"),
             include_str!("leases.rs"),
+            include_str!("slots.rs"),
             include_str!("checkpoints.rs"),
             include_str!("time_limits.rs"),
             include_str!("wakeups.rs"),

@@ -4,31 +4,29 @@ use std::time::Duration;
 
 use apistos::api_operation;
 use deed_api::lease::{
-    CompleteLease, DoneBody, FailLease, FailureError, Heartbeat, HeartbeatBody, LeaseActions,
-    LeaseBody, LeasedActionBody, LeasesBody, NotRenewed, ReleaseLease, RenewedBody, ReportEvents,
-    ReportedBody, WorkerEvent, WorkerEventName,
+    CompleteLease, DoneBody, FailLease, FailureError, Heartbeat, HeartbeatBody, NotRenewed,
+    ReleaseLease, RenewedBody, ReportEvents, ReportedBody, WorkerEvent, WorkerEventName,
 };
 use deed_domain::Error;
 use deed_domain::action::event::Progress;
-use deed_domain::action::{
-    ActionError, ActionTypeName, Grant, Lease, LeaseRef, NewEvent, Payload, Sequence,
-};
-use deed_domain::ports::{ClaimRequest, Failure, HeartbeatVerdict};
+use deed_domain::action::{ActionError, LeaseRef, NewEvent, Payload, Sequence};
+use deed_domain::ports::{Failure, HeartbeatVerdict};
 use deed_domain::service::{Report, Reported};
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
 use crate::answer::Answer;
 use crate::app::Api;
 use crate::extract::caller::CanWork;
 use crate::extract::{Caller, NoQuery, PathLease, Report as ReportBody, Valid};
-use crate::json::raw;
 use crate::lease_id;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
+pub(crate) use finish::{FINISH, finish};
+pub(crate) use granting::{LEASE, lease};
 
-const EXAMPLE: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","action":{"id":"0198c0de-0000-7000-8000-0000000000c1","type":"report.render","user_id":"0198c0de-0000-7000-8000-0000000000a1","input":{"page":7},"attempt":1,"max_attempts":3},"expires_at":"2026-01-31T10:00:30Z","deadline_at":"2026-01-31T10:05:00Z","next_seq":3,"checkpoint":{"page":6}}]}"#;
-const EXAMPLE_REQUEST: &str = r#"{"types":["report.render"],"max":4,"worker":"host-1"}"#;
+mod finish;
+mod granting;
+
 const EXAMPLE_HEARTBEAT: &str = r#"{"lease_ids":["AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU"]}"#;
 const EXAMPLE_RENEWED: &str = r#"{"leases":[{"lease_id":"AZjA3gAAcACAAAAAAAAAwV3uG0KdqUTSijDnIY9oCPU","ok":true,"reason":null,"expires_at":"2026-01-31T10:00:40Z","cancel_requested":false}]}"#;
 const EXAMPLE_EVENTS: &str =
@@ -38,109 +36,6 @@ const EXAMPLE_COMPLETE: &str = r#"{"output":{"url":"https://example.com/report.p
 const EXAMPLE_FAIL: &str =
     r#"{"error":{"code":"out_of_paper","message":"There is no paper."},"retryable":true}"#;
 const EXAMPLE_EMPTY: &str = "{}";
-
-pub(crate) const LEASE: Operation = Operation {
-    id: "leaseActions",
-    summary: "Lease actions",
-    description: "Gives a worker the right to perform actions that wait, of every user, for a limited time. Every \
-        further call about one renews its lease; a lease that runs out is somebody else's action. What was granted \
-        to a client that went away meanwhile goes back to the queue at once.",
-    tag: Tag::Leases,
-    success: &[Success {
-        status: 200,
-        description: "The leases; none where nothing waits.",
-        headers: &[],
-        content: Content::Json,
-        example: Example::Json(EXAMPLE),
-        links: &[],
-    }],
-    errors: &[],
-    request_example: Some(EXAMPLE_REQUEST),
-};
-
-/// POST `/leases`.
-#[api_operation(operation_id = "leaseActions")]
-pub(crate) async fn lease(
-    caller: Caller<CanWork>,
-    _: NoQuery,
-    body: Valid<LeaseActions>,
-    api: Api,
-) -> Result<Answer<LeasesBody>, Refusal> {
-    api.refuse_while_draining()?;
-    let caller = caller.caller;
-    let request = claim_request(body.value)?;
-    let perform = api.services().perform.clone();
-    let (hand_over, taken) = oneshot::channel();
-    api.run(async move {
-        let grants = perform.lease(&caller, &request).await?;
-        if let Err(grants) = hand_over.send(grants) {
-            // Whoever asked is gone.
-            perform.give_back(&grants).await?;
-        }
-        Ok(())
-    })
-    .await?;
-    let grants = taken
-        .await
-        .map_err(|error| Refusal::new(ErrorCode::InternalError).because(error))?;
-    let leases = grants.into_iter().map(render).collect::<Result<_, _>>()?;
-    Ok(Answer::ok(LeasesBody { leases }))
-}
-
-fn claim_request(body: LeaseActions) -> Result<ClaimRequest, Refusal> {
-    let LeaseActions {
-        types,
-        max,
-        lease_seconds,
-        worker,
-    } = body;
-    Ok(ClaimRequest {
-        types: types
-            .iter()
-            .map(|name| ActionTypeName::parse(name))
-            .collect::<Result<_, _>>()
-            .map_err(|error| Refusal::bad_pointer("#/types", error.to_string()))?,
-        max: usize::from(max.unwrap_or(1)),
-        worker,
-        lease: lease_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-    })
-}
-
-fn render(grant: Grant) -> Result<LeaseBody, Refusal> {
-    let Grant {
-        lease:
-            Lease {
-                id,
-                expires_at,
-                deadline_at,
-                next_seq,
-                cancel_requested: _,
-            },
-        action_type,
-        user_id,
-        input,
-        attempt,
-        max_attempts,
-        checkpoint,
-        time_left: _,
-        traceparent: _,
-    } = grant;
-    Ok(LeaseBody {
-        lease_id: lease_id::print(id),
-        action: LeasedActionBody {
-            id: id.action_id.as_uuid(),
-            r#type: action_type.as_str().to_owned(),
-            user_id: user_id.as_uuid(),
-            input: raw(&input)?,
-            attempt,
-            max_attempts,
-        },
-        expires_at,
-        deadline_at,
-        next_seq: next_seq.get(),
-        checkpoint: checkpoint.as_ref().map(raw).transpose()?,
-    })
-}
 
 pub(crate) const HEARTBEAT: Operation = Operation {
     id: "renewLeases",
@@ -200,7 +95,10 @@ pub(crate) async fn heartbeat(
             }
         })
         .collect();
-    Ok(Answer::ok(HeartbeatBody { leases }))
+    Ok(Answer::ok(HeartbeatBody {
+        leases,
+        draining: api.is_draining(),
+    }))
 }
 
 fn over(lease_id: String, reason: NotRenewed) -> RenewedBody {
@@ -365,22 +263,26 @@ pub(crate) async fn fail(
     api: Api,
 ) -> Result<Answer<DoneBody>, Refusal> {
     let caller = caller.caller;
-    let FailLease {
-        error: FailureError { code, message },
-        retryable,
-        retry_after_seconds,
-    } = body.value;
-    let failure = Failure {
-        error: ActionError::new(code, message),
-        is_retryable: retryable,
-        retry_after: retry_after_seconds
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-    };
+    let failure = failure(body.value);
     let lease = lease.held()?;
     let perform = api.services().perform.clone();
     api.run(async move { perform.fail(&caller, lease, failure).await })
         .await?;
     Ok(Answer::ok(DoneBody {}))
+}
+
+fn failure(body: FailLease) -> Failure {
+    let FailLease {
+        error: FailureError { code, message },
+        retryable,
+        retry_after_seconds,
+    } = body;
+    Failure {
+        error: ActionError::new(code, message),
+        is_retryable: retryable,
+        retry_after: retry_after_seconds
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+    }
 }
 
 pub(crate) const RELEASE: Operation = Operation {

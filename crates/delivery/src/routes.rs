@@ -9,7 +9,7 @@ use crate::openapi::operation::Operation;
 use crate::{action_types, actions, api_keys, docs, health, leases, streams, users};
 
 /// Every path of the document, in its order.
-pub(crate) const PATHS: [&str; 25] = [
+pub(crate) const PATHS: [&str; 26] = [
     "/users",
     "/users/me",
     "/users/{id}",
@@ -27,6 +27,7 @@ pub(crate) const PATHS: [&str; 25] = [
     "/stream",
     "/leases",
     "/leases/heartbeat",
+    "/leases/finish",
     "/leases/{lease_id}/events",
     "/leases/{lease_id}/complete",
     "/leases/{lease_id}/fail",
@@ -66,6 +67,7 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &streams::CREATE,
     &leases::LEASE,
     &leases::HEARTBEAT,
+    &leases::FINISH,
     &leases::REPORT,
     &leases::COMPLETE,
     &leases::FAIL,
@@ -122,6 +124,7 @@ pub(crate) fn always(config: &mut ServiceConfig) {
         .service(resource("/stream").route(post().to(streams::create)))
         .service(resource("/leases").route(post().to(leases::lease)))
         .service(resource("/leases/heartbeat").route(post().to(leases::heartbeat)))
+        .service(resource("/leases/finish").route(post().to(leases::finish)))
         .service(resource("/leases/{lease_id}/events").route(post().to(leases::report)))
         .service(resource("/leases/{lease_id}/complete").route(post().to(leases::complete)))
         .service(resource("/leases/{lease_id}/fail").route(post().to(leases::fail)))

@@ -27,7 +27,7 @@ pub use follow::{Follow, Followed};
 pub use identify::Identify;
 pub use issue_key::{IssueKey, IssuedKey, KeyRequest};
 pub use manage_keys::ManageKeys;
-pub use perform::{Perform, Report, Reported};
+pub use perform::{Allowed, Concluded, Conclusion, Perform, Report, Reported};
 pub use read_actions::ReadActions;
 pub use read_users::ReadUsers;
 pub use register_user::{RegisterUser, Registered, Registration};

@@ -87,6 +87,10 @@ fn wanted() -> Value {
     json!({"types": ["nothing-waits"], "worker": "door"})
 }
 
+fn ends() -> Value {
+    json!({"items": [{"lease_id": "nobody's", "complete": {"output": null}}]})
+}
+
 fn one_lease() -> Value {
     json!({"lease_ids": ["nobodys"]})
 }
@@ -116,7 +120,7 @@ fn batch() -> Value {
 }
 
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 32] = [
+const MATRIX: [Row; 33] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -217,6 +221,14 @@ const MATRIX: [Row; 32] = [
         one_lease,
         row(
             "POST /leases/heartbeat",
+            Door::Scope("actions:work"),
+            Object::None,
+        ),
+    ),
+    with(
+        ends,
+        row(
+            "POST /leases/finish",
             Door::Scope("actions:work"),
             Object::None,
         ),

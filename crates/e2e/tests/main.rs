@@ -27,4 +27,5 @@ mod streams;
 mod traces;
 mod unknown_routes;
 mod upgrade;
+mod waiting_workers;
 mod workers;

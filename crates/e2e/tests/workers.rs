@@ -280,6 +280,8 @@ async fn the_typed_client_is_a_worker_too() {
         max: None,
         lease_seconds: None,
         worker: "typed".to_owned(),
+        wait_seconds: None,
+        request_id: None,
     };
     let lease = client
         .lease_actions(&wanted)
@@ -301,12 +303,12 @@ async fn the_typed_client_is_a_worker_too() {
         .leases
         .remove(0);
     let events = ReportEvents {
+        checkpoint: None,
         from_seq: lease.next_seq,
         events: vec![WorkerEvent {
             event: WorkerEventName::Message,
             data: serde_json::value::to_raw_value(&1).unwrap(),
         }],
-        checkpoint: None,
     };
     let reported = client
         .report_events(&lease.lease_id, &events)

@@ -121,6 +121,8 @@ pub(crate) async fn start_on(
 
     let server = HttpServer::new(move || app(&api))
         .disable_signals()
+        // Who hangs up is noticed at once, and not at the next write: nothing is leased for a worker that is gone.
+        .h1_allow_half_closed(false)
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(ANSWER_SECONDS)

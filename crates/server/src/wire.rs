@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use deed_adapters::clock::SystemClock;
+use deed_adapters::dispatcher::Dispatcher;
 use deed_adapters::eraser::erase_deleted;
 use deed_adapters::handlers::{Echo, Wait};
 use deed_adapters::ids::SystemIds;
@@ -227,7 +228,14 @@ pub(crate) async fn wire(
     });
     let erasure = Arc::new(PgErasure::new(database.clone()));
     tasks.keep("eraser", move || erase_deleted(erasure.clone()));
-    let perform = Perform::new(leases.clone(), Work::new(leases.clone(), Arc::clone(&ids)));
+    let dispatcher = Dispatcher::new(leases.clone(), Arc::clone(&wakeups), database.metrics());
+    let perform = Perform::new(
+        Arc::new(dispatcher.clone()),
+        leases.clone(),
+        Work::new(leases.clone(), Arc::clone(&ids)),
+    );
+    // To the end: what it has granted to a worker that goes during a drain goes back.
+    tasks.keep("dispatcher", move || dispatcher.clone().run());
     tasks.keep("sweeper", move || sweep(leases.clone()));
     let last_used = Arc::clone(&authenticator);
     tasks.keep("last-used", move || {

@@ -3,7 +3,7 @@ use deed_domain::action::{ActionTypeName, Lease, LeaseRequest, Payload, Sequence
 use deed_domain::id::{ActionId, LeaseId, UserId};
 use deed_domain::ports::{Filled, MockLeases, MockWakeups, Released, Slot};
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
+use futures_util::{FutureExt as _, stream};
 use std::collections::HashMap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -214,7 +214,7 @@ impl World {
     async fn idle(&self, wish: Wish) -> JoinHandle<Result<Vec<Grant>, DispatchError>> {
         let asked = self.ask(wish);
         self.settle().await;
-        tokio::time::sleep(2 * GAP).await;
+        sleep(2 * GAP).await;
         assert!(!asked.is_finished());
         asked
     }
@@ -284,7 +284,7 @@ async fn a_thousand_idle_workers_cost_one_claim_a_second() {
         asked.push(world.ask(wish(&["a"], 4, 60)));
     }
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         // As the pulse of the wake-ups does.
         world.hint();
     }
@@ -298,7 +298,7 @@ async fn a_thousand_idle_workers_cost_one_claim_a_second() {
 async fn without_anybody_nothing_is_asked() {
     let (world, _running) = World::running();
     for _ in 0..10 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_secs(1)).await;
         world.hint();
     }
     assert_eq!(world.store.fills(), 0);
@@ -311,7 +311,7 @@ async fn hints_that_are_not_for_them_are_heeded_200_times_a_second() {
     let before = world.store.fills();
     for _ in 0..1_000 {
         world.hint();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(1)).await;
     }
     let fills = world.store.fills() - before;
     assert!((100..=210).contains(&fills), "{fills}");
@@ -533,7 +533,7 @@ async fn more_than_one_claim_can_take_are_claimed_by_several() {
     world.settle().await;
     let before = world.store.fills();
     world.queue("a", 1_100);
-    tokio::time::sleep(2 * GAP).await;
+    sleep(2 * GAP).await;
     world.hint();
     for asked in asked {
         assert_eq!(count(asked).await, 1);
@@ -572,7 +572,7 @@ async fn as_many_wait_as_may() {
     assert_eq!(world.waiting(), 10_000);
     drop(waiting);
     assert_eq!(world.waiting(), 0);
-    world.asking(wish(&["a"], 1, 60));
+    drop(world.asking(wish(&["a"], 1, 60)));
 }
 
 #[tokio::test(start_paused = true)]

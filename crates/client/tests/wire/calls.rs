@@ -6,7 +6,9 @@ use std::time::Duration;
 use deed_client::Error;
 use deed_client::api::action::{ActionQuery, CreateAction};
 use deed_client::api::api_key::CreateApiKey;
-use deed_client::api::lease::{WorkerEvent, WorkerEventName};
+use deed_client::api::lease::{
+    FinishItem, FinishLeases, LeaseActions, WorkerEvent, WorkerEventName,
+};
 use deed_client::api::user::PatchUser;
 use futures_util::TryStreamExt as _;
 use serde_json::value::RawValue;
@@ -329,4 +331,47 @@ async fn a_list_that_does_not_go_on_is_an_error() {
         .unwrap();
     let all: Result<Vec<_>, _> = list.all().try_collect().await;
     assert!(matches!(all, Err(Error::Protocol { .. })), "{all:?}");
+}
+
+/// One end, and what is leased next.
+fn ends(then_lease: Option<LeaseActions>) -> FinishLeases {
+    let output = serde_json::value::to_raw_value(&1).unwrap();
+    let complete = Some(deed_client::api::lease::CompleteLease { output });
+    let item = FinishItem {
+        lease_id: "a".to_owned(),
+        complete,
+        fail: None,
+    };
+    FinishLeases {
+        items: vec![item],
+        then_lease,
+    }
+}
+
+fn next(request_id: Option<&str>) -> Option<LeaseActions> {
+    Some(LeaseActions {
+        types: vec!["report".to_owned()],
+        max: None,
+        lease_seconds: None,
+        worker: "w".to_owned(),
+        wait_seconds: Some(1),
+        request_id: request_id.map(str::to_owned),
+    })
+}
+
+#[tokio::test]
+async fn ends_are_repeated_unless_that_could_lease_twice() {
+    let body = r#"{"results":[{"lease_id":"a","ok":true}],"leases":[],"draining":true}"#;
+    for then_lease in [None, next(Some("r-1"))] {
+        let server = Server::start([Reply::nothing(), Reply::json("200 OK", body)]).await;
+        let answer = server.client().finish_leases(&ends(then_lease)).await;
+        let answer = answer.unwrap();
+        assert!(answer.results[0].ok && answer.draining);
+        let requests = server.requests();
+        assert!(requests[1].starts_with("POST /leases/finish HTTP/1.1"));
+    }
+    let server = Server::start([Reply::nothing(), Reply::json("200 OK", body)]).await;
+    let lost = server.client().finish_leases(&ends(next(None))).await;
+    assert!(matches!(lost, Err(Error::Connection { .. })), "{lost:?}");
+    assert_eq!(server.requests().len(), 1);
 }

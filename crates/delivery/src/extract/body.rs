@@ -10,7 +10,7 @@ use apistos::paths::RequestBody;
 use apistos::reference_or::ReferenceOr;
 use bytes::{Bytes, BytesMut};
 use deed_api::lease::{
-    CompleteLease, FailLease, Heartbeat, LeaseActions, ReleaseLease, ReportEvents,
+    CompleteLease, FailLease, FinishLeases, Heartbeat, LeaseActions, ReleaseLease, ReportEvents,
 };
 use deed_api::limits::Limits;
 use deed_api::{
@@ -108,6 +108,12 @@ impl JsonBody for ReportEvents {
 impl JsonBody for CompleteLease {
     // The output has 1 MiB for itself.
     const MAX_BYTES: usize = 1025 * KIB;
+
+    fn context(_: Limits) {}
+}
+
+impl JsonBody for FinishLeases {
+    const MAX_BYTES: usize = 4 * 1024 * KIB;
 
     fn context(_: Limits) {}
 }

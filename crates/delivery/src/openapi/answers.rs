@@ -12,9 +12,13 @@ use super::{DocumentError, failed};
 const SCHEMAS: &str = "#/components/schemas/";
 
 /// The members that are absent when there is nothing to say; they are never null.
-const LEFT_OUT: [(&str, &[&str]); 3] = [
+const LEFT_OUT: [(&str, &[&str]); 7] = [
     ("Fault", &["header", "parameter", "pointer"]),
+    ("FinishedBody", &["draining"]),
+    ("FinishedItemBody", &["error"]),
     ("HealthBody", &["checks"]),
+    ("HeartbeatBody", &["draining"]),
+    ("LeasesBody", &["draining"]),
     ("Problem", &["errors"]),
 ];
 

@@ -22,10 +22,10 @@ use deed_domain::caller::{Actor, Identity};
 use deed_domain::email::Email;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::ports::{
-    Authenticator, Clock, EventPage, Ids, MockActionReader, MockActionTypes, MockApiKeyRepository,
-    MockAuthenticator, MockClock, MockEventLog, MockIds, MockInputSchemas, MockLeases,
-    MockPasswordHasher, MockSubmissions, MockUserRepository, MockWakeups, NoTracer, Tracer,
-    UserRepository, Wakeups,
+    Authenticator, Clock, Dispatch, EventPage, Ids, MockActionReader, MockActionTypes,
+    MockApiKeyRepository, MockAuthenticator, MockClock, MockDispatch, MockEventLog, MockIds,
+    MockInputSchemas, MockLeases, MockPasswordHasher, MockSubmissions, MockUserRepository,
+    MockWakeups, NoTracer, Tracer, UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
@@ -55,6 +55,9 @@ pub(crate) struct Fakes {
     pub(crate) schemas: MockInputSchemas,
     pub(crate) actions: MockActionReader,
     pub(crate) log: MockEventLog,
+    pub(crate) dispatch: MockDispatch,
+    /// In its place, where a fake can't do.
+    pub(crate) dispatching: Option<Arc<dyn Dispatch>>,
     pub(crate) leases: MockLeases,
     pub(crate) wakeups: MockWakeups,
     pub(crate) settings: HttpSettings,
@@ -81,6 +84,8 @@ pub(crate) fn fakes() -> Fakes {
         schemas: MockInputSchemas::new(),
         actions: MockActionReader::new(),
         log: MockEventLog::new(),
+        dispatch: MockDispatch::new(),
+        dispatching: None,
         leases: MockLeases::new(),
         wakeups: MockWakeups::new(),
         settings: HttpSettings::default(),
@@ -149,7 +154,9 @@ impl Fakes {
         let schemas = Arc::new(self.schemas);
         let wakeups: Arc<dyn Wakeups> = Arc::new(self.wakeups);
         let leases = Arc::new(self.leases);
-        let perform = Perform::new(leases.clone(), Work::new(leases, ids.clone()));
+        let work = Work::new(leases.clone(), ids.clone());
+        let dispatch = self.dispatching.unwrap_or(Arc::new(self.dispatch));
+        let perform = Perform::new(dispatch, leases, work);
         let define_types = DefineTypes::new(types.clone(), schemas.clone());
         let submit = Submit::new(
             submissions.clone(),

@@ -1,15 +1,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::action::{ActionTypeName, Grant, LeaseRef, NewEvent, Outcome, Payload, Sequence};
+use crate::action::{LeaseRef, NewEvent, Payload, Sequence};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::ports::{
-    Append, Appended, Beat, ClaimRequest, Failure, Finish, Finished, HeartbeatVerdict, Held,
-    Leases, Released,
+    Append, Appended, Beat, Dispatch, Failure, HeartbeatVerdict, Held, Leases, Released,
 };
-use crate::scope::{Permission, Scope};
-use crate::service::{Attempt, Ended, Settled, Work};
+use crate::scope::Permission;
+use crate::service::Work;
+pub use conclude::{Concluded, Conclusion};
+pub use lease::Allowed;
+
+mod conclude;
+mod lease;
 
 /// Lets workers outside the server perform actions: they lease them, report, and end them.
 ///
@@ -18,6 +22,7 @@ use crate::service::{Attempt, Ended, Settled, Work};
 /// for.
 #[derive(Clone)]
 pub struct Perform {
+    dispatch: Arc<dyn Dispatch>,
     leases: Arc<dyn Leases>,
     work: Work,
 }
@@ -43,36 +48,25 @@ pub struct Reported {
 }
 
 impl Perform {
-    /// The most types that one claim may name.
+    /// The most types that one request for leases may name.
     pub const TYPES_MAX: usize = 100;
-    /// The most leases that one claim may ask for, and one heartbeat may name.
+    /// The most leases that one request may ask for, and one heartbeat or call of ends may name.
     pub const LEASES_MAX: u16 = 500;
     /// The most events that one report may hold.
     pub const EVENTS_MAX: usize = 1_000;
     /// The longest name of a worker, in characters.
     pub const WORKER_MAX: usize = 255;
+    /// The longest time that a request for leases may wait, in seconds.
+    pub const WAIT_MAX_SECONDS: u32 = 60;
 
     /// The use case over these ports.
     #[must_use]
-    pub fn new(leases: Arc<dyn Leases>, work: Work) -> Self {
-        Self { leases, work }
-    }
-
-    /// Grants leases on actions that wait, of every user; none where none waits.
-    ///
-    /// # Errors
-    /// [`Error::InsufficientScope`] without `actions:work` for each of the types.
-    pub async fn lease(
-        &self,
-        caller: &Caller,
-        request: &ClaimRequest,
-    ) -> Result<Vec<Grant>, Error> {
-        caller.require(Permission::ActionsWork)?;
-        let reach = caller.reach(Permission::ActionsWork).types;
-        if let Some(beyond) = request.types.iter().find(|name| !reach.includes(name)) {
-            return Err(Error::InsufficientScope(narrowed(beyond)));
+    pub fn new(dispatch: Arc<dyn Dispatch>, leases: Arc<dyn Leases>, work: Work) -> Self {
+        Self {
+            dispatch,
+            leases,
+            work,
         }
-        Ok(self.leases.claim(request).await?)
     }
 
     /// Renews leases; one verdict each, in the order asked.
@@ -158,9 +152,8 @@ impl Perform {
         lease: LeaseRef,
         output: Payload,
     ) -> Result<(), Error> {
-        // What is beyond the key's scope is not ended; what is over may have been ended by this very lease.
-        self.refuse_beyond_scope(caller, lease).await?;
-        self.finish(lease, Outcome::Succeeded(output)).await
+        self.conclude_one(caller, lease, Conclusion::Completed(output))
+            .await
     }
 
     /// Ends the attempt with a failure: another follows if that can help and one is left, else the action has failed.
@@ -174,22 +167,23 @@ impl Perform {
         lease: LeaseRef,
         failure: Failure,
     ) -> Result<(), Error> {
-        let Some(held) = self.refuse_beyond_scope(caller, lease).await? else {
-            return self.finish(lease, Outcome::Failed(failure.error)).await;
-        };
-        let attempt = Attempt {
-            lease,
-            attempts: held.attempts,
-            cancel: held.cancel,
-            retry: held.retry,
-            next_seq: held.next_seq,
-            unsent: Vec::new(),
-            checkpoint: None,
-            ended: Ended::Failed(failure),
-        };
-        match self.work.settle(&attempt).await? {
-            Settled::Over(_) | Settled::Again => Ok(()),
-            Settled::Lost => Err(Error::LeaseLost),
+        self.conclude_one(caller, lease, Conclusion::Failed(failure))
+            .await
+    }
+
+    async fn conclude_one(
+        &self,
+        caller: &Caller,
+        lease: LeaseRef,
+        conclusion: Conclusion,
+    ) -> Result<(), Error> {
+        match self
+            .conclude(caller, vec![(lease, conclusion)])
+            .await?
+            .first()
+        {
+            Some(Concluded::Written) => Ok(()),
+            Some(Concluded::Lost) | None => Err(Error::LeaseLost),
         }
     }
 
@@ -203,29 +197,6 @@ impl Perform {
         match self.leases.release(&[lease]).await?.first() {
             Some(Released::Released) => Ok(()),
             Some(Released::Lost) | None => Err(Error::LeaseLost),
-        }
-    }
-
-    /// Gives back what was granted to somebody who is gone.
-    ///
-    /// # Errors
-    /// [`Error::Store`]; then the leases run out by themselves.
-    pub async fn give_back(&self, grants: &[Grant]) -> Result<(), Error> {
-        let leases: Vec<LeaseRef> = grants.iter().map(|grant| grant.lease.id).collect();
-        self.leases.release(&leases).await?;
-        Ok(())
-    }
-
-    async fn finish(&self, lease: LeaseRef, outcome: Outcome) -> Result<(), Error> {
-        let finish = Finish {
-            lease,
-            from_seq: None,
-            events: Vec::new(),
-            outcome,
-        };
-        match self.leases.finish(&[finish]).await?.first() {
-            Some(Finished::Finished(_) | Finished::Repeated) => Ok(()),
-            Some(Finished::Lost) | None => Err(Error::LeaseLost),
         }
     }
 
@@ -245,17 +216,12 @@ impl Perform {
     }
 }
 
-fn narrowed(name: &ActionTypeName) -> Scope {
-    let text = format!("{}:{name}", Permission::ActionsWork);
-    text.parse().unwrap_or(Scope::all(Permission::ActionsWork))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::{ActionError, Attempts, Cancel, RetryPolicy};
+    use crate::action::{ActionError, ActionTypeName, Attempts, Cancel, RetryPolicy};
     use crate::id::{ActionId, LeaseId};
-    use crate::ports::{MockIds, MockLeases, Requeued};
+    use crate::ports::{Finished, MockDispatch, MockIds, MockLeases, Requeued};
     use crate::scope::TypeReach;
     use crate::service::testing::{key_of, user};
     use std::time::Duration;
@@ -285,7 +251,8 @@ mod tests {
         let leases: Arc<dyn Leases> = Arc::new(leases);
         let mut ids = MockIds::new();
         ids.expect_random_bytes().returning(|| [0; 64]);
-        Perform::new(leases.clone(), Work::new(leases, Arc::new(ids)))
+        let work = Work::new(leases.clone(), Arc::new(ids));
+        Perform::new(Arc::new(MockDispatch::new()), leases, work)
     }
 
     fn worker() -> Caller {
@@ -302,38 +269,6 @@ mod tests {
             events: Vec::new(),
             checkpoint: Some(Payload::empty_object()),
         }
-    }
-
-    fn request(types: &[&str]) -> ClaimRequest {
-        ClaimRequest {
-            types: types
-                .iter()
-                .map(|name| ActionTypeName::parse(name).unwrap())
-                .collect(),
-            max: 1,
-            worker: "w".to_owned(),
-            lease: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_key_leases_the_types_of_its_scope_only() {
-        let mut leases = MockLeases::new();
-        leases.expect_claim().times(1).returning(|_| Ok(Vec::new()));
-        let perform = perform(leases, None);
-        let narrow = key_of(user(1), &["actions:work:report.*"]);
-        let taken = perform.lease(&narrow, &request(&["report.a"])).await;
-        assert_eq!(taken, Ok(Vec::new()));
-        let Err(Error::InsufficientScope(scope)) = perform
-            .lease(&narrow, &request(&["report.a", "echo"]))
-            .await
-        else {
-            panic!("it was granted");
-        };
-        assert_eq!(scope.to_string(), "actions:work:echo");
-        let reader = key_of(user(1), &["actions:read"]);
-        let refused = perform.lease(&reader, &request(&["echo"])).await;
-        assert!(matches!(refused, Err(Error::InsufficientScope(_))));
     }
 
     #[tokio::test]

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::action::state::{Recorded, RetryReason};
@@ -99,109 +100,218 @@ impl Work {
     /// # Errors
     /// [`StoreError`]; then the attempt is not settled, and this is to be called again.
     pub async fn settle(&self, attempt: &Attempt) -> Result<Settled, StoreError> {
-        let state = State::Running(attempt.attempts, attempt.cancel);
-        let Ok(transition) = state.apply(command(&attempt.ended)) else {
-            return Ok(Settled::Lost);
-        };
-        match transition.recorded {
-            Recorded::Retry(RetryReason::Released) => self.release(attempt).await,
-            Recorded::Retry(reason) => self.requeue(attempt, reason).await,
-            Recorded::Done | Recorded::Nothing | Recorded::Started | Recorded::Reported => {
-                self.finish(attempt, outcome(transition.next, &attempt.ended))
-                    .await
-            }
-        }
+        let settled = self.settle_all(std::slice::from_ref(attempt)).await?;
+        Ok(settled.first().copied().unwrap_or(Settled::Lost))
     }
 
-    async fn finish(&self, attempt: &Attempt, outcome: Outcome) -> Result<Settled, StoreError> {
-        let status = outcome.status();
-        let finish = Finish {
-            lease: attempt.lease,
-            from_seq: Some(attempt.next_seq),
-            events: attempt.unsent.clone(),
-            outcome,
-        };
-        let verdicts = self.leases.finish(&[finish]).await?;
-        match verdicts.first() {
-            Some(Finished::Finished(_) | Finished::Repeated) => Ok(Settled::Over(status)),
-            Some(Finished::Lost) | None => Ok(Settled::Lost),
-        }
+    /// The same for several, no two of one action: answers each, in the order given.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then some may not be settled, and this is to be called again.
+    pub async fn settle_all(&self, attempts: &[Attempt]) -> Result<Vec<Settled>, StoreError> {
+        let mut rest = Rest::of(attempts);
+        self.flush(&mut rest).await?;
+        self.requeue(&mut rest).await?;
+        self.release(&mut rest).await?;
+        self.finish(&mut rest).await?;
+        Ok(rest.settled)
     }
 
-    async fn requeue(&self, attempt: &Attempt, reason: RetryReason) -> Result<Settled, StoreError> {
-        let Some(next_seq) = self.flush(attempt).await? else {
-            return Ok(Settled::Lost);
-        };
-        let (error, asked) = match &attempt.ended {
-            Ended::Failed(failure) => (Some(failure.error.clone()), failure.retry_after),
-            Ended::TimedOut => (Some(ActionError::attempt_timeout()), None),
-            Ended::Completed(_) | Ended::OutOfTime | Ended::Cancelled | Ended::Abandoned => {
-                (None, None)
-            }
-        };
-        let random = self.random();
-        let requeue = Requeue {
-            lease: attempt.lease,
-            pause: asked
-                .unwrap_or_else(|| attempt.retry.pause(attempt.attempts.used, random))
-                .min(RetryPolicy::MAX_LIMIT),
-            reason,
-            error,
-        };
-        let verdicts = self.leases.requeue(&[requeue]).await?;
-        match verdicts.first() {
-            Some(Requeued::Requeued) => Ok(Settled::Again),
-            Some(Requeued::MustFinish { cancel_requested }) => {
-                // There is no time for another attempt, or somebody asked to cancel it after the last that was heard.
-                let outcome = if *cancel_requested {
-                    Outcome::Cancelled
-                } else {
-                    outcome(State::Failed, &attempt.ended)
+    async fn finish(&self, rest: &mut Rest<'_>) -> Result<(), StoreError> {
+        let finishes: Vec<Finish> = rest
+            .to_finish
+            .iter()
+            .map(|(one, outcome)| Finish {
+                lease: one.attempt.lease,
+                // Without events of its own it ends wherever the log does.
+                from_seq: (!one.unsent.is_empty()).then_some(one.next_seq),
+                events: one.unsent.to_vec(),
+                outcome: outcome.clone(),
+            })
+            .collect();
+        if finishes.is_empty() {
+            return Ok(());
+        }
+        let verdicts = self.leases.finish(&finishes).await?;
+        for ((one, outcome), verdict) in std::mem::take(&mut rest.to_finish).iter().zip(verdicts) {
+            let settled = match verdict {
+                Finished::Finished(_) | Finished::Repeated => Settled::Over(outcome.status()),
+                Finished::Lost => Settled::Lost,
+            };
+            rest.settle(one.place, settled);
+        }
+        Ok(())
+    }
+
+    async fn requeue(&self, rest: &mut Rest<'_>) -> Result<(), StoreError> {
+        let requeues: Vec<Requeue> = rest
+            .to_requeue
+            .iter()
+            .map(|(one, reason)| {
+                let (error, asked) = match &one.attempt.ended {
+                    Ended::Failed(failure) => (Some(failure.error.clone()), failure.retry_after),
+                    Ended::TimedOut => (Some(ActionError::attempt_timeout()), None),
+                    Ended::Completed(_)
+                    | Ended::OutOfTime
+                    | Ended::Cancelled
+                    | Ended::Abandoned => (None, None),
                 };
-                let flushed = Attempt {
-                    next_seq,
-                    unsent: Vec::new(),
-                    checkpoint: None,
-                    ..attempt.clone()
-                };
-                self.finish(&flushed, outcome).await
+                let (retry, used) = (one.attempt.retry, one.attempt.attempts.used);
+                Requeue {
+                    lease: one.attempt.lease,
+                    pause: asked
+                        .unwrap_or_else(|| retry.pause(used, self.random()))
+                        .min(RetryPolicy::MAX_LIMIT),
+                    reason: *reason,
+                    error,
+                }
+            })
+            .collect();
+        if requeues.is_empty() {
+            return Ok(());
+        }
+        let verdicts = self.leases.requeue(&requeues).await?;
+        for ((one, _), verdict) in std::mem::take(&mut rest.to_requeue)
+            .into_iter()
+            .zip(verdicts)
+        {
+            match verdict {
+                Requeued::Requeued => rest.settle(one.place, Settled::Again),
+                Requeued::MustFinish { cancel_requested } => {
+                    // There is no time for another attempt, or somebody asked to cancel it after the last that was
+                    // heard.
+                    let outcome = if cancel_requested {
+                        Outcome::Cancelled
+                    } else {
+                        outcome(State::Failed, &one.attempt.ended)
+                    };
+                    rest.to_finish.push((one, outcome));
+                }
+                Requeued::Lost => {}
             }
-            Some(Requeued::Lost) | None => Ok(Settled::Lost),
         }
+        Ok(())
     }
 
-    async fn release(&self, attempt: &Attempt) -> Result<Settled, StoreError> {
-        if self.flush(attempt).await?.is_none() {
-            return Ok(Settled::Lost);
+    async fn release(&self, rest: &mut Rest<'_>) -> Result<(), StoreError> {
+        let leases: Vec<LeaseRef> = rest
+            .to_release
+            .iter()
+            .map(|one| one.attempt.lease)
+            .collect();
+        if leases.is_empty() {
+            return Ok(());
         }
-        let verdicts = self.leases.release(&[attempt.lease]).await?;
-        match verdicts.first() {
-            Some(Released::Released) => Ok(Settled::Again),
-            Some(Released::Lost) | None => Ok(Settled::Lost),
+        let verdicts = self.leases.release(&leases).await?;
+        for (one, verdict) in std::mem::take(&mut rest.to_release).iter().zip(verdicts) {
+            if verdict == Released::Released {
+                rest.settle(one.place, Settled::Again);
+            }
         }
+        Ok(())
     }
 
-    /// Stores what was emitted; answers where the log goes on, `None` when the lease is lost.
-    async fn flush(&self, attempt: &Attempt) -> Result<Option<Sequence>, StoreError> {
-        if attempt.unsent.is_empty() && attempt.checkpoint.is_none() {
-            return Ok(Some(attempt.next_seq));
+    /// Stores what was emitted by those that go back to the queue. The others take it along with their end; whose
+    /// lease is lost is settled.
+    async fn flush(&self, rest: &mut Rest<'_>) -> Result<(), StoreError> {
+        let unflushed = rest.to_requeue.iter().map(|(one, _)| one);
+        let appends: Vec<Append> = unflushed
+            .chain(&rest.to_release)
+            .filter(|one| one.has_something())
+            .map(|one| Append {
+                lease: one.attempt.lease,
+                from_seq: one.next_seq,
+                events: one.unsent.to_vec(),
+                checkpoint: one.attempt.checkpoint.clone(),
+            })
+            .collect();
+        if appends.is_empty() {
+            return Ok(());
         }
-        let append = Append {
-            lease: attempt.lease,
-            from_seq: attempt.next_seq,
-            events: attempt.unsent.clone(),
-            checkpoint: attempt.checkpoint.clone(),
+        let verdicts = self.leases.append(&appends, &TypeReach::All).await?;
+        let written: HashSet<LeaseRef> = appends
+            .iter()
+            .zip(verdicts)
+            .filter(|(_, verdict)| matches!(verdict, Appended::Written { .. }))
+            .map(|(append, _)| append.lease)
+            .collect();
+        let keep = |one: &mut Pending<'_>| {
+            let is_stored = !one.has_something() || written.contains(&one.attempt.lease);
+            one.unsent = &[];
+            is_stored
         };
-        let verdicts = self.leases.append(&[append], &TypeReach::All).await?;
-        match verdicts.first() {
-            Some(Appended::Written { next_seq, .. }) => Ok(Some(*next_seq)),
-            Some(Appended::OutOfOrder { .. } | Appended::Lost) | None => Ok(None),
-        }
+        rest.to_requeue.retain_mut(|(one, _)| keep(one));
+        rest.to_release.retain_mut(keep);
+        Ok(())
     }
 
     fn random(&self) -> u32 {
         let [a, b, c, d, ..] = self.ids.random_bytes();
         u32::from_ne_bytes([a, b, c, d])
+    }
+}
+
+/// Attempts that are being settled, by what is left to do. What stands in none of the lists and is not settled
+/// otherwise is lost.
+struct Rest<'a> {
+    settled: Vec<Settled>,
+    to_requeue: Vec<(Pending<'a>, RetryReason)>,
+    to_release: Vec<Pending<'a>>,
+    to_finish: Vec<(Pending<'a>, Outcome)>,
+}
+
+/// One of them.
+struct Pending<'a> {
+    /// Which, of all.
+    place: usize,
+    attempt: &'a Attempt,
+    next_seq: Sequence,
+    /// What of it is not stored yet.
+    unsent: &'a [NewEvent],
+}
+
+impl Pending<'_> {
+    /// Whether there is something to store before it goes back.
+    fn has_something(&self) -> bool {
+        !self.unsent.is_empty() || self.attempt.checkpoint.is_some()
+    }
+}
+
+impl<'a> Rest<'a> {
+    fn of(attempts: &'a [Attempt]) -> Self {
+        let mut rest = Self {
+            settled: vec![Settled::Lost; attempts.len()],
+            to_requeue: Vec::new(),
+            to_release: Vec::new(),
+            to_finish: Vec::new(),
+        };
+        for (place, attempt) in attempts.iter().enumerate() {
+            let state = State::Running(attempt.attempts, attempt.cancel);
+            let Ok(transition) = state.apply(command(&attempt.ended)) else {
+                continue;
+            };
+            let one = Pending {
+                place,
+                attempt,
+                next_seq: attempt.next_seq,
+                unsent: &attempt.unsent,
+            };
+            match transition.recorded {
+                Recorded::Retry(RetryReason::Released) => rest.to_release.push(one),
+                Recorded::Retry(reason) => rest.to_requeue.push((one, reason)),
+                Recorded::Done | Recorded::Nothing | Recorded::Started | Recorded::Reported => {
+                    let outcome = outcome(transition.next, &attempt.ended);
+                    rest.to_finish.push((one, outcome));
+                }
+            }
+        }
+        rest
+    }
+
+    fn settle(&mut self, place: usize, settled: Settled) {
+        if let Some(one) = self.settled.get_mut(place) {
+            *one = settled;
+        }
     }
 }
 
