@@ -40,10 +40,15 @@
 //!
 //! [`Client::perform_and_follow`] creates the action and follows it in one call.
 //!
+//! # Performing actions
+//!
+//! [`Client::worker`] begins a worker: it leases actions of given types, keeps the leases alive, hands the actions to
+//! handlers, writes what they say, and takes over where others have stopped. See [`Worker`].
+//!
 //! # What is repeated, and what is not
 //!
 //! A request that got no answer may have been served all the same. So a request is sent again only where that can't act
-//! twice: reads, what is idempotent by nature (cancel, revoke), and what bears an `Idempotency-Key`. `create_user`,
+//! twice: reads, what is idempotent by nature (cancel, revoke, what a worker says of its lease), and what bears an `Idempotency-Key`. `create_user`,
 //! `create_action`, `create_action_batch`, `retry_action` and `perform_and_follow` get a random key of their own unless
 //! they are given one.
 //! All others are sent again only when the connection could not be made, or the answer was 429. [`Retry`] says how often and how long.
@@ -86,6 +91,7 @@ mod retry;
 mod service;
 mod sse;
 mod users;
+mod worker;
 
 pub use actions::{Accepted, Perform, PerformAndFollow};
 pub use builder::{Builder, Client};
@@ -96,3 +102,4 @@ pub use follow::{Follow, Lost};
 pub use keyed::Keyed;
 pub use list::List;
 pub use retry::Retry;
+pub use worker::{Failure, Job, Trouble, Worker};

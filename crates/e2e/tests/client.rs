@@ -6,6 +6,8 @@
     reason = "a test may panic"
 )]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deed_client::api::action::{ActionQuery, ActionStatus, CreateAction};
@@ -13,12 +15,13 @@ use deed_client::api::action_type::ActionTypeQuery;
 use deed_client::api::api_key::{ApiKeyQuery, CreateApiKey};
 use deed_client::api::event::EventQuery;
 use deed_client::api::user::{CreateUser, PatchUser, UserQuery};
-use deed_client::{Client, Error, Event, EventKind, Follow};
+use deed_client::{Client, Error, Event, EventKind, Follow, Job};
 use deed_e2e::database::Database;
 use deed_e2e::server::{ROOT_KEY, Server, deed};
 use deed_e2e::wait::within;
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
+use tokio::sync::{Barrier, oneshot};
 
 const DEED: &str = env!("CARGO_BIN_EXE_deed-under-test");
 const ACTIONS: [&str; 2] = ["actions:read", "actions:write"];
@@ -241,6 +244,62 @@ async fn every_operation_about_the_server_itself() {
     assert!(page.contains("action_not_found"));
     let nobody = client.get_me().await.unwrap_err();
     assert_eq!(nobody.code(), Some("invalid_api_key"));
+}
+
+#[tokio::test]
+async fn a_worker_performs_as_many_at_a_time_as_it_has_places() {
+    const PLACES: usize = 4;
+    const ACTIONS: usize = 20;
+    let database = Database::fresh().await;
+    let server = Server::start(DEED, &database).await;
+    let root = server.root();
+    let put = root.request("PUT", "/action-types/demo.count");
+    put.json(&json!({})).send().await.json(201);
+    let worker = client_with(
+        &server,
+        server.user(&["actions:work:demo.*"]).await.key().unwrap(),
+    );
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, peak) = (Arc::clone(&under_way), Arc::clone(&most));
+    // The first ones wait for each other: they are performed at the same time, or never.
+    let together = Arc::new(Barrier::new(PLACES));
+    let worker =
+        worker
+            .worker("counter")
+            .concurrency(4)
+            .on("demo.count", move |job: Job, number: usize| {
+                let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+                let together = Arc::clone(&together);
+                async move {
+                    peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    if number < PLACES {
+                        together.wait().await;
+                    }
+                    job.emit(&number).await?;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    Ok(number)
+                }
+            });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(worker.run(async { drop(stopped.await) }));
+    let client = user(&server).await;
+    let mut asked = Vec::new();
+    for number in 0..ACTIONS {
+        let action = CreateAction::new("demo.count", &number).unwrap();
+        asked.push(client.create_action(&action).respond_async().await.unwrap());
+    }
+    for (number, accepted) in asked.iter().enumerate() {
+        let events = within(TAKEOVER, "its end", all(client.follow(accepted.action.id))).await;
+        let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names, ["created", "started", "message", "done"]);
+        assert_eq!(events[2].data.get(), number.to_string());
+    }
+    assert_eq!(most.load(Ordering::SeqCst), PLACES);
+    drop(stop);
+    within(TAKEOVER, "the worker's end", running)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod closed_doors;
 mod commands;
 mod connections;
 mod dev;
+mod example_workers;
 mod first_day;
 mod metrics;
 mod operations;

@@ -195,6 +195,14 @@ async fn the_description_of_the_interface_is_so() {
 }
 
 #[tokio::test]
+async fn the_page_about_workers_is_so() {
+    let directory = open_directory();
+    let dev = Dev::start(DEED, directory.path()).await;
+    run("docs/workers.md", &dev, directory.path()).await;
+    dev.stop().await;
+}
+
+#[tokio::test]
 async fn the_readme_shows_what_dev_says() {
     let directory = open_directory();
     let dev = Dev::start(DEED, directory.path()).await;

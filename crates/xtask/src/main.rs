@@ -34,7 +34,8 @@ Usage: cargo xtask TASK [ARGUMENTS]
 
 Running:
   dev [ARGUMENTS]    Run the server with a private PostgreSQL in ./.deed; the arguments are those of `deed dev`
-  test [ARGUMENTS]   Run all tests on a private PostgreSQL; the arguments are those of `cargo test`
+  test [ARGUMENTS]   Run all tests on a private PostgreSQL; the arguments are those of `cargo test` (the example workers need
+                     python3, node and jq, which are installed with apt where they are missing)
 
 Checking:
   check              Everything of the following that takes no long build: fmt --check, lint, tidy

@@ -13,6 +13,7 @@ use local_postgres::{Cluster, Options, StartError};
 use crate::cargo::{cargo, root};
 use crate::dev::NOT_INSTALLED;
 use crate::environment;
+use crate::install;
 use crate::old_server::{self, Old};
 use crate::postgres::{self, Found};
 use crate::terminal::say;
@@ -23,6 +24,15 @@ const URL: &str = "DEED_TEST_DATABASE_URL";
 /// Tells the upgrade scenario which binary is the old one, or why there is none.
 const OLD_SERVER: &str = "DEED_TEST_OLD_SERVER";
 const NO_OLD_SERVER: &str = "DEED_TEST_NO_OLD_SERVER";
+/// Tells the tests of the example workers why they can't be run.
+const NO_INTERPRETERS: &str = "DEED_TEST_NO_INTERPRETERS";
+/// What the example workers are run by, each with the Debian package that it is in.
+const INTERPRETERS: [(&str, &str); 4] = [
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("jq", "jq"),
+    ("curl", "curl"),
+];
 /// Enough for [`MOST_THREADS`] tests at once, each with servers that have a pool of their own.
 const MAX_CONNECTIONS: &str = "300";
 /// How many tests of a test binary run at once: the slow ones wait, for a lease to expire or a drain to end, and wait
@@ -57,11 +67,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         .env(URL, cluster.url())
         .env("RUST_TEST_THREADS", threads().to_string())
         .env("INSTA_SNAPSHOT_REFERENCES_FILE", &references);
-    let old = if tests_upgrades(arguments) {
-        Some(old_server::ensure()?)
+    let (old, no_interpreters) = if tests_end_to_end(arguments) {
+        (Some(old_server::ensure()?), missing_interpreters())
     } else {
-        None
+        (None, None)
     };
+    if let Some(reason) = &no_interpreters {
+        command.env(NO_INTERPRETERS, reason);
+    }
     match &old {
         Some(Old::Built(binary)) => command.env(OLD_SERVER, binary),
         Some(Old::LeftOut(reason)) => command.env(NO_OLD_SERVER, reason),
@@ -72,6 +85,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     drop(cluster);
     if let Some(Old::LeftOut(reason)) = &old {
         say(format!("\nThe upgrade scenario was LEFT OUT: {reason}.\n"));
+    }
+    if let Some(reason) = &no_interpreters {
+        say(format!("\nThe example workers were LEFT OUT: {reason}.\n"));
     }
     if status.success() && arguments.is_empty() {
         let unused =
@@ -114,8 +130,16 @@ fn chooses(arguments: &[String]) -> bool {
     })
 }
 
+/// Installs the interpreters that are missing; answers why there is one that can't be had.
+fn missing_interpreters() -> Option<String> {
+    INTERPRETERS.iter().find_map(|(program, package)| {
+        let ensured = install::ensure_program(program, package);
+        Some(format!("{:#}", ensured.err()?))
+    })
+}
+
 /// Whether the end-to-end tests are among those that run.
-fn tests_upgrades(arguments: &[String]) -> bool {
+fn tests_end_to_end(arguments: &[String]) -> bool {
     !chooses(arguments) || arguments.iter().any(|word| word.ends_with("deed-e2e"))
 }
 
@@ -173,10 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn the_old_server_is_needed_where_the_end_to_end_tests_run() {
+    fn an_old_server_and_interpreters_are_needed_where_the_end_to_end_tests_run() {
         let needed = |arguments: &[&str]| {
             let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-            tests_upgrades(&arguments)
+            tests_end_to_end(&arguments)
         };
         assert!(needed(&[]) && needed(&["upgrade"]) && needed(&["-p", "deed-e2e"]));
         assert!(needed(&["--package=deed-e2e"]) && !needed(&["-p", "deed-domain"]));

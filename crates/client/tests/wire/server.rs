@@ -113,12 +113,7 @@ impl Server {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let request = read_request(&mut stream).await;
                 seen.lock().unwrap().push(request);
-                stream.write_all(&reply.bytes).await.unwrap();
-                if reply.is_left_open {
-                    open.push(stream);
-                } else {
-                    stream.shutdown().await.unwrap();
-                }
+                open.extend(reply.say(stream).await);
             }
             drop(listener);
             std::future::pending::<()>().await;
@@ -162,7 +157,20 @@ impl Server {
     }
 }
 
-async fn read_request(stream: &mut TcpStream) -> String {
+impl Reply {
+    /// Says it, and answers the connection if that is to stay.
+    pub(crate) async fn say(self, mut stream: TcpStream) -> Option<TcpStream> {
+        // Whoever asked may be gone.
+        drop(stream.write_all(&self.bytes).await);
+        if self.is_left_open {
+            return Some(stream);
+        }
+        drop(stream.shutdown().await);
+        None
+    }
+}
+
+pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
