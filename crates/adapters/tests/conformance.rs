@@ -7,19 +7,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
 use deed_adapters::postgres::{
     Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuditLog, PgAuthenticator, PgErasure,
     PgEventLog, PgLeases, PgSubmissions, PgUsers, WakeupHub,
 };
+use deed_conformance::model::{self, Holder, Workbench};
 use deed_conformance::{Hearing, Ports, ROOT_KEY, Store, suites};
+use deed_domain::id::ActionId;
 use deed_domain::secret::RootKey;
 use deed_testkit::TestDatabase;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
+use tokio_postgres::Client;
 
 struct Postgres {
     database: TestDatabase,
+    /// Reads and changes the tables beside the ports.
+    beside: OnceCell<Client>,
     background: Mutex<JoinSet<()>>,
 }
 
@@ -28,6 +36,7 @@ impl Store for Postgres {
     async fn fresh() -> Self {
         Self {
             database: TestDatabase::fresh().await,
+            beside: OnceCell::new(),
             background: Mutex::default(),
         }
     }
@@ -80,4 +89,57 @@ impl Store for Postgres {
     }
 }
 
+impl Postgres {
+    async fn beside(&self) -> &Client {
+        self.beside.get_or_init(|| self.database.client()).await
+    }
+}
+
+#[async_trait]
+impl Workbench for Postgres {
+    async fn pass(&self, time: Duration) {
+        // What a limit of concurrency holds waits for no time: it stays at the end of all times.
+        let sql = "WITH leases AS (
+             UPDATE action_leases
+             SET granted_at = granted_at - make_interval(secs => $1), expires_at = expires_at - make_interval(secs => $1),
+                 deadline_at = deadline_at - make_interval(secs => $1), give_up_at = give_up_at - make_interval(secs => $1))
+           UPDATE action_queue
+           SET run_at = CASE WHEN run_at < '9999-01-01' THEN run_at - make_interval(secs => $1) ELSE run_at END,
+               give_up_at = give_up_at - make_interval(secs => $1)";
+        let seconds = time.as_secs_f64();
+        self.beside().await.execute(sql, &[&seconds]).await.unwrap();
+    }
+
+    async fn holders(&self, actions: &[ActionId]) -> Vec<(ActionId, Holder)> {
+        let sql = "SELECT id, holder, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::int8,
+                     (extract(epoch FROM deadline_at - clock_timestamp()) * 1000)::int8
+                   FROM (SELECT action_id, 'queue', NULL::timestamptz, NULL::timestamptz FROM action_queue
+                         UNION ALL SELECT action_id, 'lease', expires_at, deadline_at FROM action_leases
+                         UNION ALL SELECT action_id, 'result', NULL, NULL FROM action_results)
+                     AS held(action_id, holder, expires_at, deadline_at)
+                   JOIN unnest($1::text[]) AS asked(id) ON id::uuid = action_id";
+        let ids: Vec<String> = actions.iter().map(ActionId::to_string).collect();
+        let rows = self.beside().await.query(sql, &[&ids]).await.unwrap();
+        rows.iter()
+            .map(|row| {
+                let holder = match row.get(1) {
+                    "queue" => Holder::Queue,
+                    "lease" => Holder::Lease {
+                        expires_in: TimeDelta::milliseconds(row.get(2)),
+                        deadline_in: TimeDelta::milliseconds(row.get(3)),
+                    },
+                    _ => Holder::Result,
+                };
+                (row.get::<_, &str>(0).parse().unwrap(), holder)
+            })
+            .collect()
+    }
+}
+
 suites!(Postgres);
+
+#[test]
+fn actions_live_as_the_contract_says() {
+    let runtime = Runtime::new().unwrap();
+    model::check::<Postgres>(|case| runtime.block_on(case));
+}

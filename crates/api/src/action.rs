@@ -143,7 +143,7 @@ pub struct ActionSummaryBody {
     pub run_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
-    /// When its present or last attempt began.
+    /// When the attempt began that runs, or that ended it; null while it waits.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
@@ -197,7 +197,7 @@ pub struct ActionBody {
     pub run_at: Option<DateTime<Utc>>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
-    /// When its present or last attempt began.
+    /// When the attempt began that runs, or that ended it; null while it waits.
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,

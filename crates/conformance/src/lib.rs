@@ -27,6 +27,7 @@ pub mod checkpoints;
 pub mod erasure;
 mod fixtures;
 pub mod leases;
+pub mod model;
 pub mod reading;
 pub mod slots;
 pub mod submissions;
