@@ -30,7 +30,7 @@ const FLOOR: Duration = Duration::from_millis(1_200);
 /// a hint too.
 const GAP: Duration = Duration::from_millis(5);
 /// How long somebody new waits at the most until it is looked for them.
-const FIRST_LOOK: Duration = Duration::from_millis(2_400);
+const FIRST_LOOK: Duration = Duration::from_millis(2_200);
 /// How often somebody whose time is up asks whether the look for them has ended.
 const STILL: Duration = Duration::from_millis(50);
 

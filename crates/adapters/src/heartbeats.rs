@@ -181,11 +181,14 @@ mod tests {
     use tokio::sync::Semaphore;
     use uuid::Uuid;
 
-    /// What was sent, when, and what is answered.
+    /// When a statement was sent since the beginning, and for which actions.
+    type Sent = (Duration, Vec<u128>);
+
+    /// What was sent, and what is answered.
     #[derive(Clone)]
     struct Wire {
         began: Instant,
-        sent: Arc<Mutex<Vec<(Duration, Vec<u128>)>>>,
+        sent: Arc<Mutex<Vec<Sent>>>,
         /// Each statement takes one, or waits for it.
         open: Arc<Semaphore>,
         answer: Arc<Mutex<Option<StoreError>>>,

@@ -109,17 +109,19 @@ impl<S: Workbench> Case<'_, S> {
                 self.ports().ids.random_bytes()[..16].try_into().unwrap(),
             ))),
         };
+        let held: Vec<&LeaseRef> = self
+            .leases
+            .iter()
+            .filter(|lease| self.model.lives[&lease.action_id].is_held_by(lease.lease_id))
+            .collect();
         let lease = match pick {
-            Pick::Held(number) => {
-                let held: Vec<&LeaseRef> = self
-                    .leases
-                    .iter()
-                    .filter(|lease| self.model.lives[&lease.action_id].is_held_by(lease.lease_id))
-                    .collect();
-                around(&held, number).map(|lease| **lease)
-            }
+            Pick::Held(number) => around(&held, number).map(|lease| **lease),
             Pick::Granted(number) => around(&self.leases, number).copied(),
-            Pick::Invented(number) => around(&self.ids, number).map(|id| invented(*id)),
+            Pick::Invented(number) => {
+                let running = around(&held, number).map(|lease| lease.action_id);
+                let action = running.or_else(|| around(&self.ids, number).copied());
+                action.map(invented)
+            }
         };
         lease.unwrap_or_else(|| invented(self.target(Target::Unknown)))
     }

@@ -1,6 +1,6 @@
 //! Plays what performers do.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::TimeDelta;
 use deed_domain::action::{ActionTypeName, Grant, LeaseRef, LeaseRequest, Outcome};
@@ -177,7 +177,12 @@ impl<S: Workbench> Case<'_, S> {
                 }
             }
         }
-        Ok(())
+        // A heartbeat leaves no other trace than how long a lease holds: also one that was refused.
+        let actions = leases.iter().map(|lease| lease.action_id);
+        let known = actions.filter(|id| self.model.lives.contains_key(id));
+        let known: BTreeSet<ActionId> = known.collect();
+        let known: Vec<ActionId> = known.into_iter().collect();
+        self.look_at_holders(&known).await
     }
 
     pub(super) async fn append(&mut self, reports: &[Report], types: Types) -> TestCaseResult {
