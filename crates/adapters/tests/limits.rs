@@ -551,3 +551,24 @@ async fn kill(client: tokio_postgres::Client, name: String, done: Arc<AtomicBool
         client.query_one(sql, &[&name]).await.unwrap();
     }
 }
+
+/// What is let in may have waited for hours: it lies before everything that claims have read meanwhile.
+#[tokio::test]
+async fn what_is_let_in_is_found_at_once_however_old_it_is() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test);
+    replica.limit(Some(1), None).await;
+    replica.submit(user(), 4).await;
+    let sql = "UPDATE action_queue SET rank = rank - 3600000000";
+    test.client().await.batch_execute(sql).await.unwrap();
+    let mut grants = replica.claim(10).await;
+    for _ in 0..3 {
+        // Nothing is there, so every lane is known to be read to its end.
+        assert_eq!(replica.claim(10).await.len(), 0);
+        replica.finish(&grants.remove(0)).await;
+        let ready = replica.leases.ready(&[name()]).await.unwrap();
+        assert_eq!(ready, [name()]);
+        grants = replica.claim(10).await;
+        assert_eq!(grants.len(), 1);
+    }
+}

@@ -3,7 +3,7 @@
 //! Index entries of claimed actions stay at the head of a lane until no snapshot needs them, which a transaction held
 //! open can put off for minutes. A claim that begins behind them does not read them. What appears below its floor (a
 //! commit that came late, an action that somebody put to the head) is found by the claim that reads everything, once a
-//! second.
+//! second. Types with limits have no floors: what is let in may have waited for hours, and each would take that second.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

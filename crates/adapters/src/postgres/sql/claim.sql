@@ -1,10 +1,13 @@
 -- Lanes in the order wanted: $1 types, $2 priorities, and from where each is read: 5 s before the least of now, $3 the
 -- rank that was reached, and what was now $4 microseconds ago; $5 how many slots, and of each: $6 its worker, $7 its
--- lease or NULL for the type's, $8 its request or NULL, $9 which slot of that request it is.
+-- lease or NULL for the type's, $8 its request or NULL, $9 which slot of that request it is. A lane of a type with limits
+-- is read from its beginning: what is let in is as old as it is, and there is never much.
 -- Deletes by id: a row that changed between look and lock would be missed by its ctid. Reads no further
 -- lane once enough rows are locked. What is out of time is left to be given up.
 WITH lanes AS MATERIALIZED (
-  SELECT t.id AS type_id, u.priority, least(clock.us - u.idle_us, u.reached) - 5000000 AS floor
+  SELECT t.id AS type_id, u.priority,
+         CASE WHEN t.max_running IS NULL AND t.max_running_per_user IS NULL THEN least(clock.us - u.idle_us, u.reached) - 5000000
+              ELSE 0 END AS floor
   FROM unnest($1::text[], $2::int2[], $3::int8[], $4::int8[]) WITH ORDINALITY AS u(type, priority, reached, idle_us, place)
   JOIN action_types t ON t.name = u.type
   CROSS JOIN (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS us) clock

@@ -7,5 +7,6 @@ CROSS JOIN (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS us
 CROSS JOIN LATERAL (
   SELECT 1 FROM action_queue q
   WHERE q.type_id = t.id AND q.priority = u.priority AND q.run_at IS NULL
-    AND q.rank >= least(clock.us - u.idle_us, u.reached) - 5000000
+    AND q.rank >= CASE WHEN t.max_running IS NULL AND t.max_running_per_user IS NULL
+                       THEN least(clock.us - u.idle_us, u.reached) - 5000000 ELSE 0 END
   LIMIT 1) first
