@@ -15,8 +15,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex as TurnMutex, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// The least time between the beginnings of two statements.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// The least time between the beginnings of two statements: less than the shortest lease, which would run out between
+/// them otherwise.
+const INTERVAL: Duration = Duration::from_millis(900);
 /// How many leases wait together at the most; 300 bytes each.
 const MOST: usize = 20_000;
 /// How long one who asks waits, all in all. The statement goes on without it: a lease that holds longer than its holder was
@@ -65,7 +66,7 @@ struct Round {
 }
 
 impl Heartbeats {
-    /// Heartbeats that `send` sends, at most one call a second and one at a time. It answers one verdict each, in order.
+    /// Heartbeats that `send` sends, one at a time and at most one call in 900 ms. It answers one verdict each, in order.
     pub(crate) fn new<F>(send: F) -> Self
     where
         F: Fn(Vec<Beat>) -> BoxFuture<'static, Result<Vec<HeartbeatVerdict>, StoreError>>
@@ -175,6 +176,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deed_domain::action::ActionType;
     use deed_domain::id::{ActionId, LeaseId};
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
@@ -266,11 +268,25 @@ mod tests {
         for (beats, answer) in asked.iter().zip(answers) {
             assert_eq!(answer, Ok(beats.iter().map(verdict).collect()));
         }
-        let expected = [(0, vec![1]), (1_000, vec![1, 2, 3, 100])];
+        let expected = [(0, vec![1]), (900, vec![1, 2, 3, 100])];
         assert_eq!(wire.sent(), expected);
         tokio::time::sleep(Duration::from_secs(60)).await;
         heartbeats.renew(&[beat(4)]).await.unwrap();
-        assert_eq!(wire.sent()[2], (61_000, vec![4]));
+        assert_eq!(wire.sent()[2], (60_900, vec![4]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_beats_three_times_in_the_shortest_lease_keeps_it() {
+        let (wire, heartbeats) = Wire::new();
+        for _ in 0..10 {
+            heartbeats.renew(&[beat(1)]).await.unwrap();
+            tokio::time::sleep(ActionType::LEASE_MIN / 3).await;
+        }
+        let renewed: Vec<u128> = wire.sent().into_iter().map(|(when, _)| when).collect();
+        for pair in renewed.windows(2) {
+            let pause = pair[1] - pair[0];
+            assert!(pause < ActionType::LEASE_MIN.as_millis(), "{renewed:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,7 +305,7 @@ mod tests {
             wire.began.elapsed(),
             Duration::from_millis(1_500) + PATIENCE
         );
-        assert_eq!(wire.sent(), [(0, vec![1]), (1_000, vec![2])]);
+        assert_eq!(wire.sent(), [(0, vec![1]), (900, vec![2])]);
         // What was kept waiting goes as soon as the one under way has an answer.
         wire.open.add_permits(10);
         heartbeats.renew(&[beat(4)]).await.unwrap();
@@ -318,7 +334,7 @@ mod tests {
         heartbeats.renew(&[beat(1)]).await.unwrap();
         assert!(heartbeats.renew(&[beat(2)]).now_or_never().is_none());
         heartbeats.renew(&[beat(3)]).await.unwrap();
-        assert_eq!(wire.sent()[1], (1_000, vec![2, 3]));
+        assert_eq!(wire.sent()[1], (900, vec![2, 3]));
     }
 
     #[tokio::test(start_paused = true)]
@@ -333,7 +349,7 @@ mod tests {
         let both = futures_util::future::join(heartbeats.renew(&all), heartbeats.renew(&narrow));
         let (all, narrow) = both.await;
         assert_eq!((all.unwrap().len(), narrow.unwrap().len()), (2, 1));
-        assert_eq!(wire.sent()[1..], [(0, vec![2]), (1_000, vec![2, 3])]);
+        assert_eq!(wire.sent()[1..], [(0, vec![2]), (900, vec![2, 3])]);
     }
 
     #[tokio::test(start_paused = true)]
