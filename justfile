@@ -16,6 +16,10 @@ test *arguments:
 chaos *arguments:
     cargo xtask chaos {{arguments}}
 
+# Load on a release build, and what it measures
+bench *arguments:
+    cargo xtask bench {{arguments}}
+
 # Check format, lints and tidiness
 check:
     cargo xtask check

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod chaos;
 mod checks;
@@ -54,18 +55,21 @@ Checking:
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
+Measuring:
+  bench SCENARIO     Load on a release build with a PostgreSQL of its own; `bench --help` lists the scenarios
+
 Writing:
   old-server         Build the server of the first working day from the history, for the upgrade test (`test` does it too)
   openapi            Write docs/openapi.json and docs/PROBLEMS.md anew
   package            Build what is released, in target/package: .deb, archive, bill of materials, checksums
                      (--profile NAME, --target TRIPLE; installs cargo-deb and cargo-cyclonedx in target/)
 
-`dev`, `test` and `chaos` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
+`dev`, `test`, `chaos` and `bench` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
 none is.
 DEED_PG_BIN names the directory of its programs, should it not be found.
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 something has to be installed first (the lines to do so are printed);
-`dev`, `test` and `chaos` answer with the code of what they run (`chaos`: 4 if a promise was broken).
+`dev`, `test`, `chaos` and `bench` answer with the code of what they run (`chaos`: 4 if a promise was broken).
 ";
 
 fn main() -> ExitCode {
@@ -88,7 +92,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let takes_arguments = matches!(
         task,
-        "chaos" | "dev" | "test" | "fmt" | "package" | "package-test"
+        "bench" | "chaos" | "dev" | "test" | "fmt" | "package" | "package-test"
     );
     if let Some(unexpected) = arguments.first()
         && !takes_arguments
@@ -106,6 +110,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "dev" => return dev::run(arguments),
         "test" => return test::run(arguments),
         "chaos" => return chaos::run(arguments),
+        "bench" => return bench::run_scenario(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
         "telemetry" => return telemetry::run(),
