@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use deed_domain::action::{ActionTypeName, LeaseRequest};
 use deed_domain::error::StoreError;
@@ -10,6 +11,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Dispatcher;
+
+/// How often it is looked for those who wait whether their request was granted elsewhere: a worker that lost its
+/// connection waits here while another server grants leases to the one that it lost.
+const REPEATS: Duration = Duration::from_secs(1);
 
 /// Where a waiting worker is told what came of it.
 pub(super) type Tell = oneshot::Sender<Result<Granted, StoreError>>;
@@ -21,6 +26,8 @@ pub(super) struct List {
     by_request: HashMap<LeaseRequest, u64>,
     listeners: usize,
     next: u64,
+    /// When it was last looked for all who wait whether their request was granted elsewhere.
+    asked_at: Option<Instant>,
 }
 
 /// One wish, and those who made it: more than one where a request was sent again before its first answer.
@@ -59,6 +66,8 @@ pub(super) struct Wanted {
     pub(super) poll: u64,
     pub(super) wish: Arc<Wish>,
     pub(super) is_new: bool,
+    /// Its request may have been granted elsewhere: before it came, or while it waited.
+    pub(super) may_repeat: bool,
 }
 
 impl List {
@@ -132,7 +141,11 @@ impl List {
     }
 
     /// Begins to look for those who are new, or for all.
-    pub(super) fn look(&mut self, only_new: bool) -> Vec<Wanted> {
+    pub(super) fn look(&mut self, only_new: bool, now: Instant) -> Vec<Wanted> {
+        let ask_all = !only_new && self.asked_at.is_none_or(|at| now >= at + REPEATS);
+        if ask_all {
+            self.asked_at = Some(now);
+        }
         let mut wanted = Vec::new();
         for (id, poll) in &mut self.polls {
             let is_new = poll.stage == Stage::New;
@@ -144,6 +157,7 @@ impl List {
                 poll: *id,
                 wish: Arc::clone(&poll.wish),
                 is_new,
+                may_repeat: is_new || ask_all,
             });
         }
         wanted

@@ -72,7 +72,7 @@ impl<'a> Round<'a> {
     pub(super) fn begin(shared: &'a Arc<Shared>, scope: Scope) -> Self {
         Self {
             shared,
-            wanted: lock(&shared.list).look(scope == Scope::New),
+            wanted: lock(&shared.list).look(scope == Scope::New, Instant::now()),
             found: Found::Nothing,
         }
     }
@@ -106,7 +106,7 @@ impl<'a> Round<'a> {
         let polls: HashMap<LeaseRequest, u64> = self
             .wanted
             .iter()
-            .filter(|one| one.is_new)
+            .filter(|one| one.may_repeat)
             .filter_map(|one| Some((one.wish.request?, one.poll)))
             .collect();
         if polls.is_empty() {

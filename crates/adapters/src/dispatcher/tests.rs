@@ -17,6 +17,8 @@ struct Store {
     fills: Mutex<Vec<(Vec<ActionTypeName>, Vec<Slot>)>>,
     readies: Mutex<usize>,
     granted: Mutex<Vec<(LeaseRequest, Grant)>>,
+    /// How often it was asked what requests were granted.
+    asked: Mutex<usize>,
     released: Mutex<Vec<LeaseRef>>,
     is_away: Mutex<bool>,
     made: Mutex<u128>,
@@ -133,6 +135,7 @@ fn leases(store: &Arc<Store>) -> MockLeases {
     });
     let granted = Arc::clone(store);
     leases.expect_granted().returning(move |requests| {
+        *lock(&granted.asked) += 1;
         let mut found = lock(&granted.granted).clone();
         found.retain(|(request, _)| requests.contains(request));
         Ok(found)
@@ -443,6 +446,33 @@ async fn a_request_made_again_is_granted_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_another_server_grants_to_a_request_that_waits_here_is_granted_here_too() {
+    let (world, _running) = World::running();
+    let waits = Wish {
+        request: Some(request(1)),
+        ..wish(&["a"], 3, 30)
+    };
+    let waiting = world.idle(waits).await;
+    let other = Wish {
+        request: Some(request(2)),
+        ..wish(&["a"], 3, 30)
+    };
+    let other = world.idle(other).await;
+    let held = world.store.grant(&name("a"));
+    lock(&world.store.granted).push((request(1), held.clone()));
+    let granted = timeout(Duration::from_secs(2), waiting).await.unwrap();
+    assert_eq!(granted.unwrap().unwrap(), [held]);
+    assert!(!other.is_finished());
+    // However often it is looked for them, that is asked once a second.
+    let before = *lock(&world.store.asked);
+    for _ in 0..100 {
+        sleep(2 * GAP).await;
+        world.hint();
+    }
+    assert!(*lock(&world.store.asked) <= before + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_granted_before_does_not_go_back_with_the_second_who_asked() {
     let (world, _running) = World::running();
     let held = world.store.grant(&name("a"));
@@ -612,7 +642,7 @@ async fn a_dispatcher_that_dies_is_followed_by_another() {
 async fn a_slow_claim_is_waited_for_beyond_the_time() {
     let world = World::new();
     let mut asking = world.asking(wish(&["a"], 1, 1));
-    let wanted = lock(&world.dispatcher.shared.list).look(false);
+    let wanted = lock(&world.dispatcher.shared.list).look(false, Instant::now());
     let long = Duration::from_secs(7);
     assert!(timeout(long, &mut asking).await.is_err());
     let mut tells = lock(&world.dispatcher.shared.list).remove(wanted[0].poll);

@@ -43,7 +43,8 @@ pub trait Dispatch: Send + Sync {
     /// none.
     ///
     /// A request that was made before is granted what it holds still. One that is being made elsewhere in this process
-    /// is granted the same.
+    /// is granted the same; one that is granted by another process while it waits in this one, two seconds later at the
+    /// most.
     ///
     /// Dropping the future ends the wish: nothing is leased for it any more, and what just was goes back.
     ///
