@@ -572,3 +572,51 @@ async fn what_is_let_in_is_found_at_once_however_old_it_is() {
         assert_eq!(grants.len(), 1);
     }
 }
+
+/// As by an operator's transaction that was left open.
+#[tokio::test]
+async fn a_type_that_somebody_has_locked_holds_up_no_other() {
+    let test = TestDatabase::fresh().await;
+    let replica = Replica::over(&test);
+    replica.limit(Some(1), None).await;
+    replica.submit(user(), 1).await;
+    let others = ["due", "held"].map(|name| ActionTypeName::parse(name).unwrap());
+    for name in &others {
+        let action_type = ActionType {
+            concurrency: Concurrency {
+                total: Some(1),
+                ..Concurrency::default()
+            },
+            ..ActionType::new(name.clone(), PerformedBy::Workers)
+        };
+        replica.types.define(&action_type).await.unwrap();
+        let action = NewAction {
+            action_type: name.clone(),
+            ..new_action(user())
+        };
+        replica.submissions.submit(action, None).await.unwrap();
+    }
+    let somebody = test.client().await;
+    let sql = "UPDATE action_queue q SET run_at = CASE t.name WHEN 'due' THEN clock_timestamp() ELSE '9999-12-31Z' END
+               FROM action_types t WHERE t.id = q.type_id AND t.name IN ('due', 'held')";
+    somebody.batch_execute(sql).await.unwrap();
+    let lock = "BEGIN; SELECT FROM action_types WHERE name = 'limited' FOR UPDATE";
+    somebody.batch_execute(lock).await.unwrap();
+    let sweeping = tokio::spawn(sweep(replica.leases.clone()));
+    for name in others {
+        let request = ClaimRequest {
+            types: vec![name],
+            max: 1,
+            worker: "w".to_owned(),
+            lease: Some(Duration::from_secs(60)),
+        };
+        let claimed = async {
+            while replica.leases.claim(&request).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, claimed).await.unwrap();
+    }
+    sweeping.abort();
+    somebody.batch_execute("ROLLBACK").await.unwrap();
+}

@@ -108,13 +108,18 @@ pub(super) async fn admit_each<'a>(
     }
 }
 
-/// The same for all types that have anything to be let in or held; answers how many became claimable.
+/// The same for all types that have anything to be let in or held; answers how many became claimable. A type that somebody
+/// has locked holds up no other.
 pub(super) async fn admit_all(database: &Database, hub: &WakeupHub) -> Result<usize, DbError> {
     let statement = Statement::new(include_str!("sql/limited.sql"));
     let types: Vec<TypeRow> = database.rows(Access::Read, &statement).await?;
-    let mut admitted = 0;
+    let (mut admitted, mut locked) = (0, None);
     for one in types {
-        admitted += admit(database, hub, &one.name).await?;
+        match admit(database, hub, &one.name).await {
+            Ok(count) => admitted += count,
+            Err(error @ DbError::Locked(_)) => locked = Some(error),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(admitted)
+    locked.map_or(Ok(admitted), Err)
 }

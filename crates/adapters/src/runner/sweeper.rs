@@ -1,5 +1,5 @@
-//! Takes actions from performers that fell silent, ends those whose time is up, lets in what limits hold, and queues those
-//! whose time has come. Runs on every replica; they don't get into each other's way.
+//! Takes actions from performers that fell silent, ends those whose time is up, queues those whose time has come, and lets
+//! in what limits hold. Runs on every replica; they don't get into each other's way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,13 +65,15 @@ async fn look(leases: &dyn Leases, is_due: bool) -> Result<Option<Duration>, Sto
             break;
         }
     }
+    let next_due_in = loop {
+        let promoted = leases.promote(BATCH).await?;
+        if promoted.count < BATCH {
+            break promoted.next_due_in;
+        }
+    };
+    // Last: it waits for whoever has locked a type, and what is due does not.
     if is_due {
         leases.admit().await?;
     }
-    loop {
-        let promoted = leases.promote(BATCH).await?;
-        if promoted.count < BATCH {
-            return Ok(promoted.next_due_in);
-        }
-    }
+    Ok(next_due_in)
 }
