@@ -14,7 +14,7 @@ use deed_domain::error::StoreError;
 use deed_domain::ports::{Dispatch, DispatchError, Granted, Leases, Receipt, Wakeups, Wish};
 use futures_util::StreamExt as _;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::{DispatchMetrics, Metrics};
 use list::{List, ListenerId, Stage};
@@ -76,6 +76,7 @@ impl Dispatcher {
         let shared = &self.shared;
         let mut hints = shared.wakeups.watch_queue();
         let mut heed_from = Instant::now();
+        let mut next_look = heed_from + FLOOR;
         let mut scope = Scope::All;
         loop {
             shared.give_back().await;
@@ -84,17 +85,23 @@ impl Dispatcher {
                 scope = Scope::All;
                 continue;
             }
-            if found == Found::Nothing {
-                heed_from = Instant::now() + GAP;
+            // A look for those who are new puts nothing off: they may come all the time.
+            if scope == Scope::All {
+                let now = Instant::now();
+                next_look = now + FLOOR;
+                if found == Found::Nothing {
+                    heed_from = now + GAP;
+                }
             }
             let hint = async {
                 sleep_until(heed_from).await;
                 hints.next().await
             };
             scope = tokio::select! {
+                biased;
                 _ = hint => Scope::All,
+                () = sleep_until(next_look) => Scope::All,
                 () = shared.news.notified() => Scope::New,
-                () = sleep(FLOOR) => Scope::All,
             };
         }
     }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt as _, stream};
 use std::collections::HashMap;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 /// What the fake store has, and what it was asked.
@@ -377,6 +377,29 @@ async fn who_comes_does_not_make_the_others_look_again() {
     let _first = world.idle(wish(&["a"], 1, 30)).await;
     let _second = world.idle(wish(&["a"], 1, 30)).await;
     assert_eq!(world.store.workers(1).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_again_and_again_does_not_keep_the_others_from_what_comes() {
+    let (world, _running) = World::running();
+    let first = world.idle(wish(&["a"], 1, 60)).await;
+    let second = world.idle(wish(&["a"], 1, 60)).await;
+    let dispatcher = world.dispatcher.clone();
+    let _restless = tokio::spawn(async move {
+        loop {
+            dispatcher.lease(wish(&["b"], 1, 0)).await.unwrap();
+            sleep(GAP / 5).await;
+        }
+    });
+    sleep(10 * GAP).await;
+    world.queue("a", 1);
+    world.hint();
+    let soon = timeout(4 * GAP, first).await.unwrap();
+    assert_eq!(soon.unwrap().unwrap().len(), 1);
+    // And without a hint.
+    world.queue("a", 1);
+    let soon = timeout(FLOOR + GAP, second).await.unwrap();
+    assert_eq!(soon.unwrap().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
