@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const { DEED_URL: url = 'http://127.0.0.1:8080', DEED_API_KEY: key = '', LEASE_SECONDS = '30' } = process.env;
 const name = `${hostname()}-${process.pid}`;
 const leaseSeconds = Number(LEASE_SECONDS); // how long it may be silent before another worker takes over
-const stopping = new AbortController(); // by SIGTERM
+const stopping = new AbortController(); // by SIGTERM or Ctrl-C
 const log = (...words) => console.error(`${name}:`, ...words);
 
 class Lost extends Error {} // the action is another worker's now
@@ -90,7 +90,9 @@ async function work(lease) {
   log(lease.action.id, end);
 }
 
-process.on('SIGTERM', () => stopping.abort());
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  process.on(signal, () => (stopping.signal.aborted ? process.exit(1) : stopping.abort()));
+}
 const poll = { types: process.argv.slice(2), worker: name, wait_seconds: 25, lease_seconds: leaseSeconds };
 while (!stopping.signal.aborted) {
   // The server grants nothing to a poll whose connection is gone.

@@ -54,10 +54,10 @@ def perform(lease, over):
 
 def stop(*_):
     global stopping
-    stopping = True
-    over.set() if over else sys.exit()  # which ends a waiting poll: the server grants it nothing
+    stopping, again = True, stopping
+    over.set() if over and not again else sys.exit()  # which ends a waiting poll: the server grants it nothing
 
-signal.signal(signal.SIGTERM, stop)
+for number in (signal.SIGTERM, signal.SIGINT): signal.signal(number, stop)
 poll = {"types": sys.argv[1:], "worker": NAME, "wait_seconds": 25, "lease_seconds": LEASE}
 while not stopping:
     answer = call("/leases", **poll, request_id=str(uuid.uuid4()))

@@ -110,7 +110,7 @@ work() {
 }
 
 # While it polls it ends at once: the server grants nothing to a poll whose connection is gone.
-trap 'stopping=1; [[ -n $lease ]] || { kill "$curl" 2> /dev/null; exit 0; }' TERM
+trap '[[ -z $stopping ]] || exit 1; stopping=1; [[ -n $lease ]] || { kill "$curl" 2> /dev/null; exit 0; }' TERM INT
 trap 'exit 1' HUP
 types=$(jq -cn '$ARGS.positional' --args "$@")
 while [[ -z $stopping ]]; do

@@ -75,8 +75,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         worker = worker.on(action_type, perform);
     }
     let mut terminated = signal(SignalKind::terminate())?;
+    // Ctrl-C.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     let stop = async move {
-        terminated.recv().await;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
     };
     Ok(worker.run(stop).await?)
 }

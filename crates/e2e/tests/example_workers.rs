@@ -373,6 +373,27 @@ async fn one_that_is_told_to_stop_gives_its_action_back_at_once() {
 }
 
 #[tokio::test]
+async fn ctrl_c_gives_the_action_back_too() {
+    if !may_run() {
+        return;
+    }
+    let world = World::new().await;
+    // Bash can't trap what was ignored when it began, as in a job that a script has put into the background.
+    for example in [Python, Node, Rust] {
+        let type_name = example.type_name();
+        let mut worker = world.start(example, type_name, LONG);
+        let input = json!({"text": text(8), "delay_ms": 300});
+        let id = world.ask(type_name, input).await;
+        world.follow(&id).until("message", 1).await;
+        worker.signal(Signal::INT);
+        let status = worker.ended(SOON).await;
+        assert!(status.success(), "{example:?}: {status}");
+        let action = world.action(&id).await;
+        assert_eq!(action["status"], "queued", "{example:?}: {action}");
+    }
+}
+
+#[tokio::test]
 async fn one_that_waits_for_work_ends_when_it_is_told_to() {
     if !may_run() {
         return;
