@@ -70,17 +70,17 @@ async function work(lease) {
   const stop = () => over.abort(new Error('stopping'));
   stopping.signal.addEventListener('abort', stop);
   renew(lease, over).catch(log);
-  let end = 'complete', body;
+  let end = 'complete';
   try {
-    body = { output: await perform(lease, over) };
-  } catch (error) {
-    if (error instanceof Lost) end = 'lost';
-    else if (stopping.signal.aborted) [end, body] = ['release', {}];
-    // What is cancelled ends as such: by a failure that may be retried.
-    else [end, body] = ['fail', { error: { code: 'failed', message: error.message.slice(0, 500) }, retryable: true }];
-  }
-  try {
-    if (end !== 'lost') await call(`/leases/${lease.lease_id}/${end}`, body);
+    try {
+      await call(`/leases/${lease.lease_id}/complete`, { output: await perform(lease, over) });
+    } catch (error) {
+      if (error instanceof Lost) throw error;
+      // What is cancelled ends as such: by a failure that may be retried.
+      const failure = { error: { code: 'failed', message: error.message.slice(0, 500) || 'stopped' }, retryable: true };
+      end = stopping.signal.aborted ? 'release' : 'fail';
+      await call(`/leases/${lease.lease_id}/${end}`, end === 'fail' ? failure : {});
+    }
   } catch (error) {
     if (!(error instanceof Lost)) throw error;
     end = 'lost';

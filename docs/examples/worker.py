@@ -36,8 +36,7 @@ def call(path, **body):
 def renew(lease, over):
     while not over.wait(LEASE / 3):
         told = call("/leases/heartbeat", lease_ids=[lease["lease_id"]])["leases"][0]
-        if not told["ok"] or told["cancel_requested"]:
-            over.set()
+        if not told["ok"] or told["cancel_requested"]: over.set()
 
 def perform(lease, over):
     """What this worker is for: put your own work here."""
@@ -66,11 +65,12 @@ while not stopping:
         threading.Thread(target=renew, args=(lease, over), daemon=True).start()
         try:
             try:
-                end, body = "complete", {"output": perform(lease, over)}
+                call(f"/leases/{lease['lease_id']}/complete", output=perform(lease, over))
+                end = "complete"
             except Exception as error:  # what is cancelled ends as such: by a failure that may be retried
                 failure = {"code": "failed", "message": str(error)[:500] or "stopped"}
                 end, body = ("release", {}) if stopping else ("fail", {"error": failure, "retryable": True})
-            call(f"/leases/{lease['lease_id']}/{end}", **body)
+                call(f"/leases/{lease['lease_id']}/{end}", **body)
         except Lost:
             end = "lost"
         over.set()
