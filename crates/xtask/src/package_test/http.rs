@@ -81,10 +81,9 @@ impl Request {
         let mut stream = TcpStream::connect_timeout(&address, CONNECT)?;
         stream.set_read_timeout(Some(SILENCE))?;
         let Self { text, body } = self;
-        write!(
-            stream,
-            "{text}Host: {address}\r\nConnection: close\r\n\r\n{body}"
-        )?;
+        // In one piece: whoever answers after the first piece and closes would break the rest.
+        let message = format!("{text}Host: {address}\r\nConnection: close\r\n\r\n{body}");
+        stream.write_all(message.as_bytes())?;
         Ok(stream)
     }
 }
