@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use crate::caller::{Actor, Caller};
-use crate::text::TextError;
+use crate::text::{TextError, visible_ascii};
 
 /// What a client sent as `Idempotency-Key`: 1–255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,15 +20,7 @@ impl IdempotencyKey {
     /// # Errors
     /// [`TextError`] when it is empty, too long or not visible ASCII.
     pub fn parse(text: &str) -> Result<Self, TextError> {
-        if text.is_empty() {
-            return Err(TextError::TooShort(1));
-        }
-        if text.len() > Self::MAX {
-            return Err(TextError::TooLong(Self::MAX));
-        }
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(TextError::Form("must be visible ASCII characters"));
-        }
+        visible_ascii(text, Self::MAX)?;
         Ok(Self(text.to_owned()))
     }
 

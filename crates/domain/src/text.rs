@@ -50,6 +50,23 @@ pub fn one_line(text: &str, length: RangeInclusive<usize>) -> Result<(), TextErr
     Ok(())
 }
 
+/// Checks a word that a client makes up for machines: 1 to `max` visible ASCII characters.
+///
+/// # Errors
+/// The first rule that `text` breaks.
+pub fn visible_ascii(text: &str, max: usize) -> Result<(), TextError> {
+    if text.is_empty() {
+        return Err(TextError::TooShort(1));
+    }
+    if text.len() > max {
+        return Err(TextError::TooLong(max));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(TextError::Form("must be visible ASCII characters"));
+    }
+    Ok(())
+}
+
 /// Defines a type that holds a checked one-line text.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $min:expr, $max:expr) => {
