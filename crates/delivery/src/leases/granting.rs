@@ -28,7 +28,7 @@ pub(crate) const LEASE: Operation = Operation {
     description: "Gives a worker the right to perform actions that wait, of every user, for a limited time. Where \
         nothing waits it is answered as soon as something does, at the latest after `wait_seconds`. Every further call \
         about a lease renews it; a lease that runs out is somebody else's action. Nothing is leased for a client that \
-        went away. A server that stops answers with `draining` at once.",
+        went away. A server that stops answers who waits with `draining` at once, and whoever comes then with 503.",
     tag: Tag::Leases,
     success: &[Success {
         status: 200,
