@@ -88,7 +88,7 @@ pub(super) const MUTANTS: [Mutant; 3] = [
             )
             .bind::<Int4, _>(int4(append.from_seq))
             .bind_events(numbered(append.lease, append.events.iter()));
-            let _: Vec<IdRow> = self.database.rows(Access::Write, &apart).await?;
+            self.database.run(Access::Write, &apart).await?;
         }"#,
             ),
         ],
