@@ -291,6 +291,7 @@ async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
         ("submit", include_str!("../src/postgres/sql/submit.sql"), 18),
         ("claim", include_str!("../src/postgres/sql/claim.sql"), 9),
         ("ready", include_str!("../src/postgres/sql/ready.sql"), 4),
+        ("below", include_str!("../src/postgres/sql/below.sql"), 4),
         ("due", include_str!("../src/postgres/sql/due.sql"), 1),
         ("append", include_str!("../src/postgres/sql/append.sql"), 10),
         (

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::action_row::type_name;
 use super::error::BadRow;
 use super::statement::Statement;
-pub(crate) use floors::{Floor, Floors};
+pub(crate) use floors::{Floor, Floors, Look};
 pub(crate) use turns::{Answer, Place, Ticket, Turns};
 
 mod floors;

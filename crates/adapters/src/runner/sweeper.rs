@@ -12,18 +12,36 @@ use tokio::time::Instant;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The least pause between two looks.
 const LEAST: Duration = Duration::from_millis(20);
+/// How much longer than a look for silent performers the pause after it is: it reads every lease that ever was, as long as
+/// a transaction is open that may still have to see them.
+const SHARE: u32 = 20;
+/// The longest pause of that kind. With it, and the wake-up after it, an action goes on well within 5 s of its lease.
+const LONGEST: Duration = Duration::from_secs(3);
 /// How many a look takes.
 const BATCH: usize = 200;
 
 /// Sweeps once a second, and sooner if something is due sooner, for as long as it is polled.
 pub async fn sweep(leases: Arc<dyn Leases>) {
-    let mut admitted_at: Option<Instant> = None;
+    let (mut rescue_at, mut admit_at) = (Instant::now(), Instant::now());
     loop {
-        let is_due = admitted_at.is_none_or(|at| at.elapsed() >= INTERVAL * 9 / 10);
-        if is_due {
-            admitted_at = Some(Instant::now());
+        let began = Instant::now();
+        let (rescues, admits) = (rescue_at <= began, admit_at <= began);
+        if admits {
+            admit_at = began + INTERVAL * 9 / 10;
         }
-        let pause = match look(leases.as_ref(), is_due).await {
+        let swept = async {
+            if rescues {
+                rescue(leases.as_ref()).await?;
+                rescue_at = Instant::now() + pause_after(began.elapsed());
+            }
+            let next_due_in = queue(leases.as_ref()).await?;
+            // Last: it waits for whoever has locked a type, and what is due does not.
+            if admits {
+                leases.admit().await?;
+            }
+            Ok::<_, StoreError>(next_due_in)
+        };
+        let pause = match swept.await {
             Ok(next_due_in) => next_due_in.map_or(INTERVAL, |due| due.clamp(LEAST, INTERVAL)),
             Err(error) => {
                 log::debug!(error:err = error; "nothing was swept");
@@ -34,8 +52,13 @@ pub async fn sweep(leases: Arc<dyn Leases>) {
     }
 }
 
-/// Looks at everything; at what limits hold only if that `is_due`.
-async fn look(leases: &dyn Leases, is_due: bool) -> Result<Option<Duration>, StoreError> {
+/// How long nobody looks for silent performers after a look that took so long.
+fn pause_after(look: Duration) -> Duration {
+    look.saturating_mul(SHARE).clamp(INTERVAL * 9 / 10, LONGEST)
+}
+
+/// Takes actions away from performers that are silent or too slow.
+async fn rescue(leases: &dyn Leases) -> Result<(), StoreError> {
     loop {
         let rescued = leases.rescue(BATCH).await?;
         for one in &rescued {
@@ -50,9 +73,13 @@ async fn look(leases: &dyn Leases, is_due: bool) -> Result<Option<Duration>, Sto
             );
         }
         if rescued.len() < BATCH {
-            break;
+            return Ok(());
         }
     }
+}
+
+/// Ends what waits for too long, and queues what is due; answers when the next one is.
+async fn queue(leases: &dyn Leases) -> Result<Option<Duration>, StoreError> {
     loop {
         let given_up = leases.give_up(BATCH).await?;
         for one in &given_up {
@@ -65,15 +92,29 @@ async fn look(leases: &dyn Leases, is_due: bool) -> Result<Option<Duration>, Sto
             break;
         }
     }
-    let next_due_in = loop {
+    loop {
         let promoted = leases.promote(BATCH).await?;
         if promoted.count < BATCH {
-            break promoted.next_due_in;
+            return Ok(promoted.next_due_in);
         }
-    };
-    // Last: it waits for whoever has locked a type, and what is due does not.
-    if is_due {
-        leases.admit().await?;
     }
-    Ok(next_due_in)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_look_takes_the_longer_nobody_looks_again() {
+        for (took, pause) in [
+            (0, 900),
+            (10, 900),
+            (60, 1_200),
+            (200, 3_000),
+            (90_000, 3_000),
+        ] {
+            let pause = Duration::from_millis(pause);
+            assert_eq!(pause_after(Duration::from_millis(took)), pause);
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Index entries of claimed actions stay at the head of a lane until no snapshot needs them, which a transaction held
 //! open can put off for minutes. A claim that begins behind them does not read them. What appears below its floor (a
-//! commit that came late, an action that somebody put to the head) is found by the claim that reads everything, once a
-//! second. Types with limits have no floors: what is let in may have waited for hours, and each would take that second.
+//! commit that came later than the floor's margin) is found by a look of its own, which no claim waits for: it reads
+//! every such entry. Types with limits have no floors: what is let in may have waited for hours.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,12 @@ use tokio::time::Instant;
 
 use super::Lane;
 
-/// How long a lane may go without being read from its beginning: a little less than the second between two claims
-/// that nothing wakes.
-const WHOLE: Duration = Duration::from_millis(900);
+/// The pause between two looks below the floors: a little less than the second between two claims that nothing wakes.
+const PAUSE: Duration = Duration::from_millis(900);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How much longer than a look the pause after it is, so that looking takes a twentieth of one connection's time.
+const SHARE: u32 = 20;
 /// Of how many lanes it is remembered how far they were read.
 const MOST: usize = 20_000;
 
@@ -26,13 +29,6 @@ enum Reached {
     Rank(i64),
     /// To its end, by a claim that was sent at this moment.
     End(Instant),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    reached: Reached,
-    /// When it was last read from its beginning.
-    whole_at: Instant,
 }
 
 /// Where a claim begins to read a lane. The database makes the rank of it, by its own clock: the least of now, `reached`,
@@ -53,36 +49,34 @@ impl Floor {
 
 /// How far this replica's claims have read each lane.
 #[derive(Debug, Default)]
-pub(crate) struct Floors(Mutex<HashMap<Lane, Known>>);
+pub(crate) struct Floors(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    lanes: HashMap<Lane, Reached>,
+    /// When the next look below the floors is due; none is at first, when every lane is read from its beginning.
+    look_at: Option<Instant>,
+    is_looking: bool,
+}
 
 impl Floors {
     /// Where a claim that is sent at `now` begins to read each of the lanes.
     pub(crate) fn of(&self, lanes: &[Lane], now: Instant) -> Vec<Floor> {
-        let known = self.known();
+        let memory = self.memory();
         lanes
             .iter()
-            .map(|lane| match known.get(lane) {
-                Some(known) if now.duration_since(known.whole_at) < WHOLE => match known.reached {
-                    Reached::Rank(rank) => Floor {
-                        reached: rank,
-                        idle_us: 0,
-                    },
-                    Reached::End(at) => Floor {
-                        reached: i64::MAX,
-                        idle_us: microseconds(now.duration_since(at)),
-                    },
-                },
-                _ => Floor::NONE,
+            .map(|lane| {
+                let reached = memory.lanes.get(lane);
+                reached.map_or(Floor::NONE, |reached| reached.floor(now))
             })
             .collect()
     }
 
-    /// Notes what came of a claim for `asked` actions that was sent at `at` and read `lanes` in this order from these
-    /// floors: how many it got of each lane, and the highest rank among them.
+    /// Notes what came of a claim for `asked` actions that was sent at `at` and read `lanes` in this order: how many it
+    /// got of each lane, and the highest rank among them.
     pub(crate) fn learn(
         &self,
         lanes: &[Lane],
-        floors: &[Floor],
         asked: usize,
         claimed: &HashMap<Lane, (usize, i64)>,
         at: Instant,
@@ -92,26 +86,95 @@ impl Floors {
         let stopped = (count >= asked)
             .then(|| lanes.iter().rposition(|lane| claimed.contains_key(lane)))
             .flatten();
-        let mut known = self.known();
-        if known.len().saturating_add(lanes.len()) > MOST {
-            known.clear();
+        let mut memory = self.memory();
+        memory.look_at.get_or_insert(at + PAUSE);
+        if memory.lanes.len().saturating_add(lanes.len()) > MOST {
+            memory.lanes.clear();
         }
-        for (place, (lane, floor)) in lanes.iter().zip(floors).enumerate() {
+        for (place, lane) in lanes.iter().enumerate() {
             let reached = match (stopped, claimed.get(lane)) {
                 (Some(stopped), _) if place > stopped => return,
                 (Some(stopped), Some((_, rank))) if place == stopped => Reached::Rank(*rank),
                 _ => Reached::End(at),
             };
-            let whole_at = match known.get(lane) {
-                Some(before) if *floor != Floor::NONE => before.whole_at,
-                _ => at,
-            };
-            known.insert(lane.clone(), Known { reached, whole_at });
+            memory.lanes.insert(lane.clone(), reached);
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Lane, Known>> {
+    /// Whether it is time to look below the floors, and nobody does.
+    pub(crate) fn is_look_due(&self, now: Instant) -> bool {
+        let memory = self.memory();
+        !memory.is_looking && memory.look_at.is_some_and(|at| at <= now)
+    }
+
+    /// The lanes to look at below their floors, if that is due and nobody does it.
+    pub(crate) fn look(&self, now: Instant) -> Option<Look<'_>> {
+        if !self.is_look_due(now) {
+            return None;
+        }
+        let mut memory = self.memory();
+        // Another one may have come first.
+        if std::mem::replace(&mut memory.is_looking, true) {
+            return None;
+        }
+        let (lanes, floors) = memory
+            .lanes
+            .iter()
+            .map(|(lane, reached)| (lane.clone(), reached.floor(now)))
+            .unzip();
+        drop(memory);
+        Some(Look {
+            known: self,
+            lanes,
+            floors,
+            began: now,
+        })
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reached {
+    fn floor(self, now: Instant) -> Floor {
+        match self {
+            Self::Rank(rank) => Floor {
+                reached: rank,
+                idle_us: 0,
+            },
+            Self::End(at) => Floor {
+                reached: i64::MAX,
+                idle_us: microseconds(now.duration_since(at)),
+            },
+        }
+    }
+}
+
+/// A look below the floors; it is over when this is dropped.
+pub(crate) struct Look<'a> {
+    known: &'a Floors,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) floors: Vec<Floor>,
+    began: Instant,
+}
+
+impl Look<'_> {
+    /// Something waits below the floors of these lanes: the next claim reads them from their beginning.
+    pub(crate) fn found(&self, lanes: impl IntoIterator<Item = Lane>) {
+        let mut memory = self.known.memory();
+        for lane in lanes {
+            memory.lanes.remove(&lane);
+        }
+    }
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        let took = self.began.elapsed();
+        let mut memory = self.known.memory();
+        memory.is_looking = false;
+        memory.look_at = Some(Instant::now() + (took * SHARE).clamp(PAUSE, LONGEST_PAUSE));
     }
 }
 
@@ -140,12 +203,11 @@ mod tests {
     /// What one claim for `asked` at `at` got: lane, count, highest rank.
     fn claim(floors: &Floors, at: Instant, asked: usize, got: &[(usize, usize, i64)]) {
         let lanes = lanes();
-        let begun = floors.of(&lanes, at);
         let claimed = got
             .iter()
             .map(|(place, count, rank)| (lanes[*place].clone(), (*count, *rank)))
             .collect();
-        floors.learn(&lanes, &begun, asked, &claimed, at);
+        floors.learn(&lanes, asked, &claimed, at);
     }
 
     #[track_caller]
@@ -190,33 +252,46 @@ mod tests {
         check(&floors, start + 300 * MS, [at_end(50_000); 3]);
     }
 
-    #[test]
-    fn once_a_second_everything_is_read() {
+    #[tokio::test(start_paused = true)]
+    async fn once_a_second_it_is_looked_below_the_floors_by_one() {
         let (floors, start) = (Floors::default(), Instant::now());
-        for n in 0..9 {
-            claim(&floors, start + 100 * MS * n, 1, &[]);
+        assert!(floors.look(start + LONGEST_PAUSE).is_none());
+        claim(&floors, start, 1, &[]);
+        assert!(floors.look(start + 899 * MS).is_none());
+        let look = floors.look(start + 900 * MS).unwrap();
+        assert_eq!(look.lanes.len(), 3);
+        assert_eq!(look.floors, [at_end(900_000); 3]);
+        assert!(floors.look(start + LONGEST_PAUSE).is_none());
+        drop(look);
+        let now = Instant::now();
+        assert!(floors.look(now + PAUSE - MS).is_none());
+        assert!(floors.look(now + PAUSE).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longer_a_look_takes_the_longer_nobody_looks_again() {
+        let (floors, start) = (Floors::default(), Instant::now());
+        claim(&floors, start, 1, &[]);
+        for (took, pause) in [(1, 900), (100, 2_000), (300, 6_000), (9_000, 30_000)] {
+            tokio::time::advance(LONGEST_PAUSE).await;
+            let look = floors.look(Instant::now()).unwrap();
+            tokio::time::advance(took * MS).await;
+            drop(look);
+            let now = Instant::now();
+            assert!(floors.look(now + (pause - 1) * MS).is_none(), "{took}");
+            assert!(floors.look(now + pause * MS).is_some(), "{took}");
         }
-        // That every claim came to the end of the lanes does not put it off.
-        check(&floors, start + 900 * MS, [Floor::NONE; 3]);
-        claim(&floors, start + 900 * MS, 1, &[]);
-        check(&floors, start + 950 * MS, [at_end(50_000); 3]);
     }
 
     #[test]
-    fn an_old_rank_that_was_found_brings_the_floor_down_again() {
+    fn what_was_found_below_its_floor_is_read_from_the_beginning() {
         let (floors, start) = (Floors::default(), Instant::now());
-        claim(&floors, start, 1, &[(0, 1, 9_000)]);
-        check(
-            &floors,
-            start + MS,
-            [at_rank(9_000), Floor::NONE, Floor::NONE],
-        );
-        claim(&floors, start + 900 * MS, 1, &[(0, 1, 10)]);
-        check(
-            &floors,
-            start + 901 * MS,
-            [at_rank(10), Floor::NONE, Floor::NONE],
-        );
+        claim(&floors, start, 1, &[]);
+        let look = floors.look(start + 900 * MS).unwrap();
+        look.found([lane("a", 5)]);
+        drop(look);
+        let end = at_end(950_000);
+        check(&floors, start + 950 * MS, [end, Floor::NONE, end]);
     }
 
     #[test]
@@ -236,9 +311,8 @@ mod tests {
         let (floors, start) = (Floors::default(), Instant::now());
         for n in 0..3_000 {
             let lanes: Vec<Lane> = (0..10).map(|one| lane(&format!("t{n}"), one)).collect();
-            let begun = floors.of(&lanes, start);
-            floors.learn(&lanes, &begun, 1, &HashMap::new(), start);
+            floors.learn(&lanes, 1, &HashMap::new(), start);
         }
-        assert!(floors.known().len() <= MOST);
+        assert!(floors.memory().lanes.len() <= MOST);
     }
 }

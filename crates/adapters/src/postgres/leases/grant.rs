@@ -7,13 +7,16 @@ use deed_domain::error::StoreError;
 use deed_domain::ports::{Filled, Slot};
 use diesel::QueryableByName;
 use diesel::data_types::PgInterval;
-use diesel::sql_types::{Array, Binary, Bool, Int2, Int4, Interval, Nullable, Text};
+use diesel::sql_types::{
+    Array, Binary, Bool, Int2, Int4, Interval, Nullable, Text, Uuid as SqlUuid,
+};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{GrantRow, PgLeases, count, interval, microseconds};
 use crate::postgres::error::{BadRow, DbError};
-use crate::postgres::lanes::Lane;
-use crate::postgres::pool::Access;
+use crate::postgres::lanes::{Lane, Look};
+use crate::postgres::pool::{Access, Database};
 use crate::postgres::statement::Statement;
 
 /// Lets one of two through that grant leases for one request at a time.
@@ -25,6 +28,16 @@ const TRIES: u32 = 3;
 struct ReadyRow {
     #[diesel(sql_type = Text, column_name = "type")]
     action_type: String,
+}
+
+#[derive(QueryableByName)]
+struct BelowRow {
+    #[diesel(sql_type = Text, column_name = "type")]
+    action_type: String,
+    #[diesel(sql_type = Int2)]
+    priority: i16,
+    #[diesel(sql_type = SqlUuid)]
+    action_id: Uuid,
 }
 
 #[derive(QueryableByName)]
@@ -80,7 +93,8 @@ impl PgLeases {
             );
         let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
         let claimed = claimed(&rows)?;
-        known.learn(&lanes, &floors, slots.len(), &claimed, began);
+        known.learn(&lanes, slots.len(), &claimed, began);
+        self.look_below_the_floors();
         let mut granted = Vec::with_capacity(rows.len());
         for row in rows {
             self.metrics()
@@ -91,6 +105,30 @@ impl PgLeases {
             granted.push((slot, Grant::try_from(row)?));
         }
         Ok(granted)
+    }
+
+    /// Looks for what claims pass by, if that is due, while they go on.
+    fn look_below_the_floors(&self) {
+        let now = Instant::now();
+        if !self.database.lanes().floors.is_look_due(now) {
+            return;
+        }
+        let (database, hub) = (self.database.clone(), self.hub.clone());
+        tokio::spawn(async move {
+            let Some(look) = database.lanes().floors.look(now) else {
+                return;
+            };
+            match below(&database, &look).await {
+                Ok(lanes) if lanes.is_empty() => {}
+                Ok(lanes) => {
+                    look.found(lanes);
+                    hub.queue_grew();
+                }
+                Err(error) => {
+                    log::debug!(error:err = error; "nobody knows what waits below the floors");
+                }
+            }
+        });
     }
 
     pub(super) async fn fill_slots(
@@ -214,6 +252,17 @@ impl PgLeases {
         ready.retain(|name| names.contains(name.as_str()));
         Ok(ready)
     }
+}
+
+/// The lanes that have something below their floors.
+async fn below(database: &Database, look: &Look<'_>) -> Result<Vec<Lane>, DbError> {
+    let statement =
+        Statement::new(include_str!("../sql/below.sql")).bind_lanes(&look.lanes, &look.floors);
+    let rows: Vec<BelowRow> = database.rows(Access::Read, &statement).await?;
+    let lanes = rows
+        .iter()
+        .map(|row| Lane::from_row(&row.action_type, row.priority, row.action_id));
+    Ok(lanes.collect::<Result<_, _>>()?)
 }
 
 /// How many were claimed of each lane, and the highest rank among them.
