@@ -274,20 +274,24 @@ pub(crate) fn lines(manager: Manager, age: PackageAge, task: &str) -> [String; 3
 
 /// Makes sure that a program is there, from a Debian package of the system if need be.
 pub(crate) fn ensure_program(name: &str, package: &'static str) -> anyhow::Result<()> {
-    let path = environment::path();
-    if program_in(&path, name).is_some() {
+    if program_in(&environment::path(), name).is_some() {
         return Ok(());
     }
-    let machine = Machine::look(&path);
+    install_package(package, &format!("the program `{name}`"))
+}
+
+/// Installs a Debian package for `what`, which is missing, where apt can do that.
+pub(crate) fn install_package(package: &'static str, what: &str) -> anyhow::Result<()> {
+    let machine = Machine::look(&environment::path());
     let plan = match machine.manager {
         Manager::Apt => apt_plan(package, machine.rights),
         _ => None,
     };
     let Some(Plan::Apt { update, install }) = plan else {
-        bail!("the program `{name}` is missing; on Debian it is in the package `{package}`");
+        bail!("{what} is missing; on Debian it is in the package `{package}`");
     };
     say(format!(
-        "\nInstalling the package `{package}` with apt, for its program `{name}`."
+        "\nInstalling the package `{package}` with apt, for {what}."
     ));
     run_words(&update)?;
     run_words(&install)

@@ -6,15 +6,19 @@ mod bench;
 mod cargo;
 mod chaos;
 mod checks;
+mod conformance;
 mod deny;
 mod dev;
 mod documents;
 mod environment;
+mod http;
 mod install;
+mod node;
 mod old_server;
 mod package;
 mod package_test;
 mod postgres;
+mod python;
 mod shells;
 mod telemetry;
 mod terminal;
@@ -52,6 +56,9 @@ Checking:
   chaos              Kill servers, workers and connections at random while an oracle watches (--kills NUMBER, 20 unless
                      told otherwise; --seed NUMBER; --keep the history); the same with servers that are broken on
                      purpose, which it has to notice (--mutants, or --mutant NAME). See docs/reliability.md
+  conformance        What linters, Schemathesis and clients of server-sent events say of the HTTP interface (--minutes N, 3
+                     unless told otherwise; --seed S; `conformance --help` says more; installs Python and npm packages in
+                     target/, and python3, nodejs and npm with apt where they are missing)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -64,8 +71,8 @@ Writing:
   package            Build what is released, in target/package: .deb, archive, bill of materials, checksums
                      (--profile NAME, --target TRIPLE; installs cargo-deb and cargo-cyclonedx in target/)
 
-`dev`, `test`, `chaos` and `bench` use the PostgreSQL server (15 or newer) that is installed, and install one with apt or Homebrew where
-none is.
+`dev`, `test`, `chaos`, `conformance` and `bench` use the PostgreSQL server (15 or newer) that is installed, and install one with apt
+or Homebrew where none is.
 DEED_PG_BIN names the directory of its programs, should it not be found.
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 something has to be installed first (the lines to do so are printed);
@@ -92,7 +99,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let takes_arguments = matches!(
         task,
-        "bench" | "chaos" | "dev" | "test" | "fmt" | "package" | "package-test"
+        "bench" | "chaos" | "conformance" | "dev" | "test" | "fmt" | "package" | "package-test"
     );
     if let Some(unexpected) = arguments.first()
         && !takes_arguments
@@ -110,6 +117,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "dev" => return dev::run(arguments),
         "test" => return test::run(arguments),
         "chaos" => return chaos::run(arguments),
+        "conformance" => return conformance::run(arguments),
         "bench" => return bench::run_scenario(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),

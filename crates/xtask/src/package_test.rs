@@ -4,7 +4,6 @@
 
 mod chroot;
 mod dockerfile;
-mod http;
 mod image;
 mod installed;
 mod proxies;

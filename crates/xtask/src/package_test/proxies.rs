@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 
 use super::chroot::Chroot;
-use super::http::{self, Request};
 use super::service::{Service, free_address};
 use crate::cargo::root;
+use crate::http::{self, Request};
 
 const PAGE: &str = "docs/operations/proxies.md";
 /// What the page says of where Deed listens, and of what it is called.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
-use super::http::Request;
 use crate::cargo::output;
+use crate::http::Request;
 
 /// How long it may take until it is ready, and until it has drained.
 const READY: Duration = Duration::from_secs(30);

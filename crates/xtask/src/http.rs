@@ -1,4 +1,4 @@
-//! HTTP as far as a check of a package needs it.
+//! HTTP as far as a task needs it.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -11,33 +11,33 @@ const CONNECT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A request that is being put together.
-pub(super) struct Request {
+pub(crate) struct Request {
     text: String,
     body: String,
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 /// A line of an answer, and how long after the request it came.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) text: String,
-    pub(super) after: Duration,
+pub(crate) struct Line {
+    pub(crate) text: String,
+    pub(crate) after: Duration,
 }
 
 impl Request {
-    pub(super) fn get(path: &str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Self {
             text: format!("GET {path} HTTP/1.1\r\n"),
             body: String::new(),
         }
     }
 
-    pub(super) fn post(path: &str, json: &str) -> Self {
+    pub(crate) fn post(path: &str, json: &str) -> Self {
         let request = Self {
             text: format!("POST {path} HTTP/1.1\r\n"),
             body: json.to_owned(),
@@ -47,13 +47,13 @@ impl Request {
             .header("Content-Length", &json.len().to_string())
     }
 
-    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.text.push_str(&format!("{name}: {value}\r\n"));
         self
     }
 
     /// Sends it, and reads the answer to its end.
-    pub(super) fn send(self, address: SocketAddr) -> anyhow::Result<Answer> {
+    pub(crate) fn send(self, address: SocketAddr) -> anyhow::Result<Answer> {
         let mut text = String::new();
         self.open(address)?.read_to_string(&mut text)?;
         let status = text.split(' ').nth(1).context("that is no HTTP")?.parse()?;
@@ -65,7 +65,7 @@ impl Request {
     }
 
     /// Sends it, and notes when each line of the answer came.
-    pub(super) fn lines(self, address: SocketAddr) -> anyhow::Result<Vec<Line>> {
+    pub(crate) fn lines(self, address: SocketAddr) -> anyhow::Result<Vec<Line>> {
         let began = Instant::now();
         let mut lines = Vec::new();
         for line in BufReader::new(self.open(address)?).lines() {
@@ -89,7 +89,7 @@ impl Request {
 }
 
 /// The one JSON object in a body that may have come in chunks.
-pub(super) fn unchunked(body: &str) -> &str {
+pub(crate) fn unchunked(body: &str) -> &str {
     let start = body.find('{').unwrap_or(0);
     let end = body.rfind('}').map_or(body.len(), |end| end + 1);
     body.get(start..end).unwrap_or(body)
