@@ -1,7 +1,7 @@
 //! The conformance suites on PostgreSQL.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,8 +16,11 @@ use deed_adapters::postgres::{
 };
 use deed_conformance::model::{self, Holder, Workbench};
 use deed_conformance::{Hearing, Ports, ROOT_KEY, Store, suites};
-use deed_domain::id::ActionId;
+use deed_domain::caller::Attribution;
+use deed_domain::id::{ActionId, UserId};
+use deed_domain::ports::UserChanged;
 use deed_domain::secret::RootKey;
+use deed_domain::user::{DisplayName, UserChange, UserCondition, UserVersions};
 use deed_testkit::TestDatabase;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
@@ -142,4 +145,36 @@ suites!(Postgres);
 fn actions_live_as_the_contract_says() {
     let runtime = Runtime::new().unwrap();
     model::check::<Postgres>(|case| runtime.block_on(case));
+}
+
+/// A clock that was set back leaves every change a version that is greater than the last one.
+#[tokio::test]
+async fn versions_of_users_grow_while_the_clock_goes_back() {
+    let store = Postgres::fresh().await;
+    let ports = store.replica(Hearing::Good).await;
+    let id = UserId::from_uuid(ports.ids.time_ordered());
+    let sql = "INSERT INTO users (id, email, email_key, name, status, password_hash, created_at, updated_at)
+               VALUES ($1::text::uuid, 'a@b.co', 'a@b.co', 'A', 'active', '$', clock_timestamp(), clock_timestamp() + interval '1 hour')";
+    let client = store.beside().await;
+    client.execute(sql, &[&id.to_string()]).await.unwrap();
+    let mut last = ports.users.find(id).await.unwrap().unwrap().version();
+    for name in ["B", "C"] {
+        let change = UserChange {
+            name: Some(DisplayName::parse(name).unwrap()),
+            ..UserChange::default()
+        };
+        let condition = UserCondition {
+            one_of: UserVersions::These(vec![last]),
+            ..UserCondition::default()
+        };
+        let changed = ports
+            .users
+            .change(id, &change, &condition, &Attribution::OPERATOR)
+            .await;
+        let UserChanged::Changed(user) = changed.unwrap() else {
+            panic!("{name}")
+        };
+        assert_eq!(user.version().get(), last.get() + 1);
+        last = user.version();
+    }
 }

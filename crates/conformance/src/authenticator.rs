@@ -6,7 +6,7 @@ use deed_domain::id::UserId;
 use deed_domain::ports::UserChanged;
 use deed_domain::scope::ScopeSet;
 use deed_domain::secret::{PlainSecret, SecretKind};
-use deed_domain::user::{UserChange, UserStatus};
+use deed_domain::user::{UserChange, UserCondition, UserStatus};
 
 use crate::api_keys::{issue, new_key};
 use crate::fixtures::by_somebody;
@@ -205,7 +205,7 @@ async fn set_status(ports: &Ports, user: UserId, status: UserStatus) {
     };
     let changed = ports
         .users
-        .change(user, &change, &by_somebody())
+        .change(user, &change, &UserCondition::default(), &by_somebody())
         .await
         .unwrap();
     assert!(matches!(changed, UserChanged::Changed(_)), "{changed:?}");

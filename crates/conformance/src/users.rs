@@ -3,7 +3,10 @@
 use deed_domain::audit::{AuditEvent, AuditKind};
 use deed_domain::id::UserId;
 use deed_domain::ports::{AuditFilter, UserChanged, UserCreated};
-use deed_domain::user::{ExternalId, NewUser, User, UserChange, UserFilter, UserStatus};
+use deed_domain::user::{
+    ExternalId, NewUser, User, UserChange, UserCondition, UserFilter, UserStatus, UserVersion,
+    UserVersions,
+};
 use futures_util::future::{join, join_all};
 
 use crate::api_keys::{issue, new_key};
@@ -411,6 +414,117 @@ pub async fn a_change_cannot_take_what_is_anothers(store: &impl Store) {
     );
 }
 
+/// A change is made for a user of the versions that it depends on, and of no other; what is refused changes nothing,
+/// not even what else would refuse it.
+pub async fn a_change_depends_on_the_version(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    ports.user("bea@example.com").await;
+    let user = ports.user("ada@example.com").await;
+    let (now, other) = (user.version(), after(&user));
+    let these = |versions: &[UserVersion]| UserVersions::These(versions.to_vec());
+    let refused = [
+        (these(&[]), these(&[])),
+        (these(&[other]), these(&[])),
+        (these(&[now]), these(&[now])),
+        (these(&[now]), UserVersions::Every),
+        (UserVersions::Every, these(&[other, now])),
+    ];
+    for (one_of, none_of) in refused {
+        let condition = UserCondition { one_of, none_of };
+        for change in [
+            renamed("Eve"),
+            UserChange::default(),
+            addressed("bea@example.com"),
+        ] {
+            assert_eq!(
+                change_if(&ports, user.id, change, &condition).await,
+                UserChanged::ConditionFailed,
+                "{condition:?}"
+            );
+        }
+        assert_eq!(
+            change_if(&ports, nobody(&ports), renamed("Eve"), &condition).await,
+            UserChanged::NotFound
+        );
+    }
+    assert_eq!(ports.users.find(user.id).await.unwrap(), Some(user.clone()));
+    assert_eq!(audit(&ports, user.id).await.len(), 1);
+
+    let taken = [
+        (these(&[other, now]), these(&[])),
+        (UserVersions::Every, these(&[other])),
+    ];
+    for (one_of, none_of) in taken {
+        let condition = UserCondition { one_of, none_of };
+        let same = change_if(&ports, user.id, UserChange::default(), &condition).await;
+        assert_eq!(same, UserChanged::Changed(user.clone()), "{condition:?}");
+    }
+    let only_now = UserCondition {
+        one_of: these(&[now]),
+        ..UserCondition::default()
+    };
+    let eve = changed(change_if(&ports, user.id, renamed("Eve"), &only_now).await);
+    assert_eq!(eve.name, name("Eve"));
+    assert!(eve.version() > now);
+    assert_eq!(
+        change_if(&ports, user.id, renamed("Eva"), &only_now).await,
+        UserChanged::ConditionFailed
+    );
+}
+
+/// Of many changes at once that depend on the same version one is made, whichever replicas they come to.
+pub async fn of_many_changes_of_one_version_one_is_made(store: &impl Store) {
+    let replicas = [
+        store.replica(Hearing::Good).await,
+        store.replica(Hearing::Good).await,
+    ];
+    let [first, _] = &replicas;
+    let mut user = first.user("ada@example.com").await;
+    for round in 0..10 {
+        let condition = UserCondition {
+            one_of: UserVersions::These(vec![user.version()]),
+            ..UserCondition::default()
+        };
+        let tries = (0..8).zip(replicas.iter().cycle()).map(|(n, ports)| {
+            change_if(
+                ports,
+                user.id,
+                renamed(&format!("N{round}-{n}")),
+                &condition,
+            )
+        });
+        let mut made = Vec::new();
+        for answer in join_all(tries).await {
+            match answer {
+                UserChanged::Changed(user) => made.push(user),
+                other => assert_eq!(other, UserChanged::ConditionFailed),
+            }
+        }
+        let [one] = made.as_slice() else {
+            panic!("{made:?}")
+        };
+        assert!(one.version() > user.version());
+        assert_eq!(first.users.find(user.id).await.unwrap().as_ref(), Some(one));
+        user = one.clone();
+    }
+}
+
+/// Every change has a version of its own, however fast they follow each other.
+pub async fn every_change_has_its_version(store: &impl Store) {
+    let ports = store.replica(Hearing::Good).await;
+    let user = ports.user("ada@example.com").await;
+    let changes = (0..32).map(|n| change(&ports, user.id, renamed(&format!("N{n}"))));
+    let mut versions: Vec<UserVersion> = join_all(changes)
+        .await
+        .into_iter()
+        .map(|answer| changed(answer).version())
+        .collect();
+    versions.push(user.version());
+    versions.sort();
+    versions.dedup();
+    assert_eq!(versions.len(), 33);
+}
+
 /// Every change leaves its audit event, with who did it; what was refused leaves none.
 pub async fn changes_leave_audit_events(store: &impl Store) {
     let ports = store.replica(Hearing::Good).await;
@@ -567,10 +681,38 @@ fn nobody(ports: &Ports) -> UserId {
     UserId::from_uuid(ports.ids.time_ordered())
 }
 
+fn renamed(to: &str) -> UserChange {
+    UserChange {
+        name: Some(name(to)),
+        ..UserChange::default()
+    }
+}
+
+fn addressed(address: &str) -> UserChange {
+    UserChange {
+        email: Some(email(address)),
+        ..UserChange::default()
+    }
+}
+
+/// A version that the user does not have yet.
+fn after(user: &User) -> UserVersion {
+    UserVersion::new(user.version().get() + 1).unwrap()
+}
+
 async fn change(ports: &Ports, id: UserId, change: UserChange) -> UserChanged {
+    change_if(ports, id, change, &UserCondition::default()).await
+}
+
+async fn change_if(
+    ports: &Ports,
+    id: UserId,
+    change: UserChange,
+    condition: &UserCondition,
+) -> UserChanged {
     ports
         .users
-        .change(id, &change, &by_somebody())
+        .change(id, &change, condition, &by_somebody())
         .await
         .unwrap()
 }

@@ -8,10 +8,14 @@ use apistos::ApiComponent;
 use apistos::reference_or::ReferenceOr;
 use serde::Serialize;
 
+use crate::etag::{Conditions, ETag, Verdict};
 use crate::problem::{ErrorCode, Refusal};
 
 pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// What may be kept of an answer with a tag: by its reader alone, who asks each time whether it still holds.
+pub(crate) const KEPT_BY_ITS_READER: &str = "private, no-cache";
 
 /// An answer with a body of type `T`, or without one.
 #[derive(Debug)]
@@ -32,6 +36,26 @@ impl<T> Answer<T> {
 
     pub(crate) fn ok(body: T) -> Self {
         Self::new(StatusCode::OK, body)
+    }
+
+    /// The representation with this tag, 304 where the client has it already, or 412.
+    pub(crate) fn if_wanted(conditions: &Conditions, tag: &ETag, body: T) -> Result<Self, Refusal> {
+        let answer = match conditions.judge(tag) {
+            Verdict::Proceed => Self::ok(body),
+            Verdict::NotModified => Self {
+                status: StatusCode::NOT_MODIFIED,
+                headers: Vec::new(),
+                body: None,
+            },
+            Verdict::Failed => return Err(Refusal::new(ErrorCode::PreconditionFailed)),
+        };
+        Ok(answer.tagged(tag))
+    }
+
+    /// With the tag of the object that the answer shows.
+    pub(crate) fn tagged(self, tag: &ETag) -> Self {
+        self.header(header::ETAG, tag.to_string())
+            .header(header::CACHE_CONTROL, KEPT_BY_ITS_READER)
     }
 
     pub(crate) fn no_content() -> Self {

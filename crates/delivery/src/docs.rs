@@ -3,13 +3,16 @@
 //! Swagger UI's files lie in `vendor/swagger-ui/`, compressed already, and are part of the binary: the page works with
 //! no internet, and its content security policy forbids it to load anything from elsewhere.
 
+use std::sync::OnceLock;
+
+use actix_web::HttpResponse;
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse};
 use apistos::api_operation;
-use sha2::{Digest, Sha256};
+use bytes::Bytes;
 
 use crate::app::Api;
-use crate::extract::{NoQuery, PathName};
+use crate::etag::{ETag, Verdict};
+use crate::extract::{Conditions, NoQuery, PathName};
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal, page_html};
 
@@ -51,23 +54,82 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// The OpenAPI document with the tag that names this very text.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
-    text: bytes::Bytes,
-    etag: String,
+    text: Bytes,
+    tag: ETag,
 }
 
 impl Document {
     pub(crate) fn new(text: String) -> Self {
-        let digest = Sha256::digest(text.as_bytes());
-        let hex: String = digest
-            .iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         Self {
+            tag: ETag::of_bytes(text.as_bytes()),
             text: text.into(),
-            etag: format!("\"{hex}\""),
         }
     }
+}
+
+/// One of Swagger UI's files.
+struct File {
+    name: &'static str,
+    media_type: &'static str,
+    bytes: &'static [u8],
+    /// What it is compressed by already. It is sent as it is; every browser takes gzip.
+    coding: Option<&'static str>,
+    tag: OnceLock<ETag>,
+}
+
+impl File {
+    const fn new(
+        name: &'static str,
+        media_type: &'static str,
+        coding: Option<&'static str>,
+        bytes: &'static [u8],
+    ) -> Self {
+        Self {
+            name,
+            media_type,
+            bytes,
+            coding,
+            tag: OnceLock::new(),
+        }
+    }
+
+    fn tag(&self) -> &ETag {
+        self.tag.get_or_init(|| ETag::of_bytes(self.bytes))
+    }
+}
+
+static FILES: [File; 4] = [
+    File::new("swagger-ui-bundle.js", JAVASCRIPT, GZIP, BUNDLE),
+    File::new("swagger-ui.css", "text/css; charset=utf-8", GZIP, STYLE),
+    File::new("favicon-32x32.png", "image/png", None, ICON),
+    File::new("start.js", JAVASCRIPT, None, START.as_bytes()),
+];
+
+const GZIP: Option<&str> = Some("gzip");
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// What stays the same for as long as the server runs: whole, or 304 for who has it already.
+fn unchanging(
+    conditions: &Conditions,
+    tag: &ETag,
+    media_type: &'static str,
+    bytes: Bytes,
+) -> Result<HttpResponse, Refusal> {
+    let mut response = match conditions.judge(tag) {
+        Verdict::Proceed => HttpResponse::Ok().content_type(media_type).body(bytes),
+        Verdict::NotModified => HttpResponse::NotModified().finish(),
+        Verdict::Failed => return Err(Refusal::new(ErrorCode::PreconditionFailed)),
+    };
+    let tag = header::HeaderValue::from_str(&tag.to_string())
+        .map_err(|error| Refusal::new(ErrorCode::InternalError).because(error))?;
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+fn with(mut response: HttpResponse, name: header::HeaderName, value: &'static str) -> HttpResponse {
+    let value = header::HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+    response
 }
 
 pub(crate) const OPENAPI: Operation = Operation {
@@ -95,7 +157,7 @@ pub(crate) const OPENAPI: Operation = Operation {
             links: &[],
         },
     ],
-    errors: &[ErrorCode::ValidationFailed],
+    errors: &[ErrorCode::ValidationFailed, ErrorCode::PreconditionFailed],
     request_example: None,
 };
 
@@ -103,59 +165,46 @@ pub(crate) const OPENAPI: Operation = Operation {
 #[api_operation(operation_id = "getOpenApi")]
 pub(crate) async fn openapi(
     _: NoQuery,
+    conditions: Conditions,
     api: Api,
-    request: HttpRequest,
 ) -> Result<HttpResponse, Refusal> {
-    let document = api.document();
-    let known = request
-        .headers()
-        .get_all(header::IF_NONE_MATCH)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || tag == document.etag);
-    let mut response = if known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
-    response.insert_header((header::ETAG, document.etag.clone()));
-    response.insert_header((header::CACHE_CONTROL, "no-cache"));
-    if known {
-        return Ok(response.finish());
-    }
-    Ok(response
-        .content_type("application/json")
-        .body(document.text.clone()))
+    let Document { text, tag } = api.document();
+    let response = unchanging(&conditions, tag, "application/json", text.clone())?;
+    Ok(with(response, header::CACHE_CONTROL, "no-cache"))
 }
 
 /// GET `/docs`.
-pub(crate) async fn page() -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        .insert_header((header::REFERRER_POLICY, "no-referrer"))
-        .content_type("text/html; charset=utf-8")
-        .body(PAGE)
+pub(crate) async fn page(conditions: Conditions) -> Result<HttpResponse, Refusal> {
+    static TAG: OnceLock<ETag> = OnceLock::new();
+    let tag = TAG.get_or_init(|| ETag::of_bytes(PAGE.as_bytes()));
+    let page = Bytes::from_static(PAGE.as_bytes());
+    let response = unchanging(&conditions, tag, "text/html; charset=utf-8", page)?;
+    let response = with(response, header::CONTENT_SECURITY_POLICY, POLICY);
+    let response = with(response, header::REFERRER_POLICY, "no-referrer");
+    Ok(with(response, header::CACHE_CONTROL, "no-cache"))
 }
 
-/// GET `/docs/{file}`: Swagger UI's files. The compressed ones are sent as they are; every browser takes gzip.
-pub(crate) async fn file(name: actix_web::web::Path<String>) -> Result<HttpResponse, Refusal> {
-    let (media_type, body, compressed) = match name.as_str() {
-        "swagger-ui-bundle.js" => ("text/javascript; charset=utf-8", BUNDLE, true),
-        "swagger-ui.css" => ("text/css; charset=utf-8", STYLE, true),
-        "favicon-32x32.png" => ("image/png", ICON, false),
-        "start.js" => ("text/javascript; charset=utf-8", START.as_bytes(), false),
-        _ => return Err(Refusal::new(ErrorCode::NotFound)),
-    };
-    let mut response = HttpResponse::Ok();
-    response
-        .content_type(media_type)
-        .insert_header((header::CACHE_CONTROL, "public, max-age=3600"));
-    if compressed {
-        response.insert_header((header::CONTENT_ENCODING, "gzip"));
+/// GET `/docs/{file}`.
+pub(crate) async fn file(
+    name: actix_web::web::Path<String>,
+    conditions: Conditions,
+) -> Result<HttpResponse, Refusal> {
+    let file = FILES
+        .iter()
+        .find(|file| file.name == name.as_str())
+        .ok_or_else(|| Refusal::new(ErrorCode::NotFound))?;
+    let bytes = Bytes::from_static(file.bytes);
+    let mut response = unchanging(&conditions, file.tag(), file.media_type, bytes)?;
+    if let Some(coding) = file.coding
+        && response.status().is_success()
+    {
+        response = with(response, header::CONTENT_ENCODING, coding);
     }
-    Ok(response.body(body))
+    Ok(with(
+        response,
+        header::CACHE_CONTROL,
+        "public, max-age=3600",
+    ))
 }
 
 pub(crate) const PROBLEM: Operation = Operation {
@@ -189,6 +238,7 @@ pub(crate) async fn problem(_: NoQuery, code: PathName) -> Result<HttpResponse, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
 
     /// `SHA256SUMS` names each vendored file; one that was changed, or isn't listed, fails here.
     #[test]

@@ -12,6 +12,7 @@ mod path;
 mod query;
 mod report;
 
+pub(crate) use crate::etag::Conditions;
 pub(crate) use body::Valid;
 pub(crate) use caller::{Caller, Registrar};
 pub(crate) use headers::{

@@ -14,6 +14,7 @@ mod api_keys;
 mod app;
 mod cursor;
 mod docs;
+mod etag;
 mod extract;
 mod health;
 mod idempotency;

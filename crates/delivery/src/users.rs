@@ -15,15 +15,16 @@ use deed_domain::user::{
 use crate::answer::Answer;
 use crate::app::Api;
 use crate::cursor::ListName;
+use crate::etag::ETag;
 use crate::extract::caller::{AnyKey, CanReadUsers, CanReadUsersOrIsMe, CanWriteUsers};
-use crate::extract::{Caller, Idempotent, NoQuery, PathId, Query, Registrar, Valid};
+use crate::extract::{Caller, Conditions, Idempotent, NoQuery, PathId, Query, Registrar, Valid};
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
 const PATH: &str = "/users";
 
-const EXAMPLE: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000a1","email":"ada@example.com","name":"Ada Lovelace","status":"active","external_id":null,"created_at":"2026-01-31T10:00:00Z","updated_at":"2026-01-31T10:00:00Z"}"#;
+pub(crate) const EXAMPLE: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000a1","email":"ada@example.com","name":"Ada Lovelace","status":"active","external_id":null,"created_at":"2026-01-31T10:00:00Z","updated_at":"2026-01-31T10:00:00Z"}"#;
 const EXAMPLE_PAGE: &str = r#"{"items":[{"id":"0198c0de-0000-7000-8000-0000000000a1","email":"ada@example.com","name":"Ada Lovelace","status":"active","external_id":null,"created_at":"2026-01-31T10:00:00Z","updated_at":"2026-01-31T10:00:00Z"}],"next_cursor":null}"#;
 const EXAMPLE_ME: &str = r#"{"id":"0198c0de-0000-7000-8000-0000000000a1","email":"ada@example.com","name":"Ada Lovelace","status":"active","external_id":null,"created_at":"2026-01-31T10:00:00Z","updated_at":"2026-01-31T10:00:00Z","scopes":["actions:read","actions:write"]}"#;
 
@@ -47,7 +48,7 @@ pub(crate) const CREATE: Operation = Operation {
     success: &[Success {
         status: 201,
         description: "The user.",
-        headers: &["Location", "Idempotency-Replayed"],
+        headers: &["Location", "ETag", "Idempotency-Replayed"],
         content: Content::Json,
         example: Example::Json(EXAMPLE),
         links: TO_USER,
@@ -81,7 +82,9 @@ pub(crate) async fn create(
         .run(async move { register.run(registration, &by, idempotency).await })
         .await?;
     let location = format!("{PATH}/{}", registered.user.id);
+    let tag = ETag::of_user(registered.user.version());
     Ok(Answer::new(StatusCode::CREATED, render(registered.user))
+        .tagged(&tag)
         .header(header::LOCATION, location)
         .replayed(registered.is_replay))
 }
@@ -218,17 +221,28 @@ pub(crate) async fn me(
 pub(crate) const FIND: Operation = Operation {
     id: "getUser",
     summary: "Get a user",
-    description: "A user by id. Needs the scope `users:read`, unless it is the user that the caller acts for.",
+    description: "A user by id. Needs the scope `users:read`, unless it is the user that the caller acts for. With \
+        `If-None-Match` 304 while it is as it was.",
     tag: Tag::Users,
-    success: &[Success {
-        status: 200,
-        description: "The user.",
-        headers: &[],
-        content: Content::Json,
-        example: Example::Json(EXAMPLE),
-        links: &[],
-    }],
-    errors: &[ErrorCode::UserNotFound],
+    success: &[
+        Success {
+            status: 200,
+            description: "The user.",
+            headers: &["ETag"],
+            content: Content::Json,
+            example: Example::Json(EXAMPLE),
+            links: &[],
+        },
+        Success {
+            status: 304,
+            description: "The user is as `If-None-Match` says.",
+            headers: &["ETag"],
+            content: Content::Empty,
+            example: Example::None,
+            links: &[],
+        },
+    ],
+    errors: &[ErrorCode::UserNotFound, ErrorCode::PreconditionFailed],
     request_example: None,
 };
 
@@ -238,30 +252,35 @@ pub(crate) async fn find(
     caller: Caller<CanReadUsersOrIsMe>,
     _: NoQuery,
     id: PathId<UserId>,
+    conditions: Conditions,
     api: Api,
 ) -> Result<Answer<UserBody>, Refusal> {
     let (caller, id) = (caller.caller, id.0);
     let read = api.services().read_users.clone();
     let user = api.run(async move { read.find(&caller, id).await }).await?;
-    Ok(Answer::ok(render(user)))
+    let tag = ETag::of_user(user.version());
+    Answer::if_wanted(&conditions, &tag, render(user))
 }
 
 pub(crate) const CHANGE: Operation = Operation {
     id: "updateUser",
     summary: "Change a user",
     description: "A merge patch: what is absent stays as it is, and null takes `external_id` away. Changing `email` \
-        also needs the scope `users:credentials`. A disabled user's keys are refused, and nobody can act for it.",
+        also needs the scope `users:credentials`. A disabled user's keys are refused, and nobody can act for it. With \
+        the user's `ETag` in `If-Match` it is changed only if nobody else has changed it since: of several such \
+        requests at once one is served, and the others are answered 412.",
     tag: Tag::Users,
     success: &[Success {
         status: 200,
         description: "The user as it is now.",
-        headers: &[],
+        headers: &["ETag"],
         content: Content::Json,
         example: Example::Json(EXAMPLE),
         links: TO_USER,
     }],
     errors: &[
         ErrorCode::UserNotFound,
+        ErrorCode::PreconditionFailed,
         ErrorCode::UserAlreadyExists,
         ErrorCode::ExternalIdTaken,
     ],
@@ -274,17 +293,20 @@ pub(crate) async fn change(
     caller: Caller<CanWriteUsers>,
     _: NoQuery,
     id: PathId<UserId>,
+    conditions: Conditions,
     body: Valid<PatchUser>,
     api: Api,
 ) -> Result<Answer<UserBody>, Refusal> {
     let by = caller.attribution();
     let (caller, id) = (caller.caller, id.0);
     let change = user_change(body.value)?;
+    let condition = conditions.of_user();
     let service = api.services().change_user.clone();
     let user = api
-        .run(async move { service.run(&caller, id, &change, &by).await })
+        .run(async move { service.run(&caller, id, &change, &condition, &by).await })
         .await?;
-    Ok(Answer::ok(render(user)))
+    let tag = ETag::of_user(user.version());
+    Ok(Answer::ok(render(user)).tagged(&tag))
 }
 
 fn user_change(patch: PatchUser) -> Result<UserChange, Refusal> {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use deed_domain::action::{
     ActionType, ActionTypeName, Event, NewAction, NewEvent, Outcome, Payload, PerformedBy,
     Priority, Sequence,
@@ -33,7 +33,9 @@ use deed_domain::ports::{
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{Follow, Followed, RegisterUser, Registration, Submit, SubmitRequest};
-use deed_domain::user::{DisplayName, NewUser, User, UserChange, UserFilter, UserStatus};
+use deed_domain::user::{
+    DisplayName, NewUser, User, UserChange, UserCondition, UserFilter, UserStatus,
+};
 use deed_domain::{StoreError, Violation};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::watch;
@@ -211,14 +213,19 @@ impl UserRepository for Memory {
         &self,
         id: UserId,
         change: &UserChange,
+        condition: &UserCondition,
         _: &Attribution,
     ) -> Result<UserChanged, StoreError> {
         let mut users = lock(&self.users);
         let Some(user) = users.iter_mut().find(|user| user.id == id) else {
             return Ok(UserChanged::NotFound);
         };
+        if !condition.holds(user.version()) {
+            return Ok(UserChanged::ConditionFailed);
+        }
         if let Some(name) = &change.name {
             user.name = name.clone();
+            user.updated_at = self.now().max(user.updated_at + TimeDelta::microseconds(1));
         }
         Ok(UserChanged::Changed(user.clone()))
     }

@@ -33,6 +33,9 @@ pub enum Error {
     /// The external id is another user's.
     #[error("the external id is taken")]
     ExternalIdTaken,
+    /// What was to be changed is not as the request expects it.
+    #[error("the object is not as the request expects it")]
+    PreconditionFailed,
     /// No such key, or not within reach.
     #[error("no such API key")]
     ApiKeyNotFound,

@@ -7,6 +7,10 @@ use crate::id::UserId;
 use crate::password::PasswordHash;
 use crate::text::text_type;
 
+mod condition;
+
+pub use condition::{UserCondition, UserVersion, UserVersions};
+
 text_type! {
     /// What a user is called, by themselves.
     DisplayName, 1, 100
@@ -61,7 +65,7 @@ pub struct User {
     pub external_id: Option<ExternalId>,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When it was last changed: by every change at least a microsecond later than before.
     pub updated_at: DateTime<Utc>,
 }
 

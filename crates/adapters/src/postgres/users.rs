@@ -12,9 +12,10 @@ use deed_domain::idempotency::Idempotency;
 use deed_domain::page::{Page, PageRequest};
 use deed_domain::ports::{Ids, UserChanged, UserCreated, UserRepository};
 use deed_domain::user::{
-    DisplayName, ExternalId, NewUser, User, UserChange, UserFilter, UserStatus,
+    DisplayName, ExternalId, NewUser, User, UserChange, UserCondition, UserFilter, UserStatus,
+    UserVersions,
 };
-use diesel::sql_types::{Binary, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Bool, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{
     ExpressionMethods as _, HasQuery, OptionalExtension as _, QueryDsl as _, QueryableByName,
 };
@@ -96,6 +97,15 @@ impl TryFrom<UserRow> for User {
             updated_at,
         })
     }
+}
+
+/// What a change has left, and whether the user was as it had to be.
+#[derive(QueryableByName)]
+struct ChangedRow {
+    #[diesel(embed)]
+    user: UserRow,
+    #[diesel(sql_type = Bool)]
+    is_expected: bool,
 }
 
 #[async_trait]
@@ -201,6 +211,7 @@ impl UserRepository for PgUsers {
         &self,
         id: UserId,
         change: &UserChange,
+        condition: &UserCondition,
         by: &Attribution,
     ) -> Result<UserChanged, StoreError> {
         let UserChange {
@@ -209,6 +220,7 @@ impl UserRepository for PgUsers {
             status,
             external_id,
         } = change;
+        let UserCondition { one_of, none_of } = condition;
         let statement = Statement::new(include_str!("sql/user_change.sql"))
             .bind::<SqlUuid, _>(id.as_uuid())
             .bind::<Nullable<Text>, _>(email.as_ref().map(Email::as_str))
@@ -224,17 +236,20 @@ impl UserRepository for PgUsers {
             )
             .bind::<SqlUuid, _>(self.ids.time_ordered())
             .bind::<SqlUuid, _>(self.ids.time_ordered())
-            .bind_attribution(by);
+            .bind_attribution(by)
+            .bind::<Nullable<Array<Timestamptz>>, _>(moments(one_of))
+            .bind::<Nullable<Array<Timestamptz>>, _>(moments(none_of));
         match self
             .database
-            .row::<UserRow>(Access::Write, &statement)
+            .row::<ChangedRow>(Access::Write, &statement)
             .await
         {
+            Ok(Some(row)) if !row.is_expected => Ok(UserChanged::ConditionFailed),
             Ok(Some(row)) => {
                 if *status == Some(UserStatus::Disabled) {
                     self.hub.identities_changed();
                 }
-                Ok(UserChanged::Changed(row.try_into()?))
+                Ok(UserChanged::Changed(row.user.try_into()?))
             }
             Ok(None) => Ok(UserChanged::NotFound),
             Err(error) if error.is_constraint("users_email_key") => Ok(UserChanged::EmailTaken),
@@ -307,6 +322,20 @@ pub(crate) fn one_more(limit: deed_domain::page::Limit) -> i64 {
     i64::try_from(limit.as_usize())
         .unwrap_or(i64::MAX)
         .saturating_add(1)
+}
+
+/// The moments of change that versions stand for; `None` for every one. A version that no moment can have is none of
+/// a user's.
+fn moments(versions: &UserVersions) -> Option<Vec<DateTime<Utc>>> {
+    match versions {
+        UserVersions::Every => None,
+        UserVersions::These(versions) => Some(
+            versions
+                .iter()
+                .filter_map(|version| DateTime::from_timestamp_micros(version.get()))
+                .collect(),
+        ),
+    }
 }
 
 fn unexplained() -> DbError {

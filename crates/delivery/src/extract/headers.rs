@@ -12,6 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use super::gate;
 use crate::accept::{Representation, negotiate};
 use crate::app::Api;
+use crate::etag::{Conditions, Tags};
 use crate::idempotency;
 use crate::middleware::HeadOnly;
 use crate::prefer::Preferences;
@@ -67,6 +68,26 @@ impl FromRequest for Prefer {
                 longest,
             )))
         })
+    }
+}
+
+impl FromRequest for Conditions {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let tags = |name: header::HeaderName| {
+            let lines: Vec<String> = lines(request, name.as_str())
+                .iter()
+                .map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned())
+                .collect();
+            Tags::parse(lines.iter().map(String::as_str))
+        };
+        let conditions = Self {
+            if_match: tags(header::IF_MATCH),
+            if_none_match: tags(header::IF_NONE_MATCH),
+        };
+        gate::after(request, async move { Ok(conditions) })
     }
 }
 
@@ -174,6 +195,17 @@ documented!(
     (
         "Prefer",
         "`respond-async`: answer 202 as soon as the action is durable. `wait=N`: wait up to N seconds for its end."
+    )
+);
+documented!(
+    Conditions,
+    (
+        "If-Match",
+        "Tags from `ETag`, comma-separated, or `*`: answer 412 unless the object has one of them. Weak tags never match."
+    ),
+    (
+        "If-None-Match",
+        "Tags from `ETag`, comma-separated, or `*`. GET and HEAD answer 304 if the object has one of them, other methods 412."
     )
 );
 // OpenAPI leaves `Accept` to the media types of the answers.

@@ -180,6 +180,10 @@ errors! {
         "The action is older than what is kept."
         means "There is no such action, and one of this id would be older than the server keeps actions. Whether there ever was one can't be told."
         so "Read outcomes and events in time. The operator sets how long they are kept with DEED_RETENTION.";
+    PreconditionFailed = PRECONDITION_FAILED "precondition_failed" "Precondition failed"
+        "The object is not as the request expects it."
+        means "The object's `ETag` is none of those in `If-Match`, or one of those in `If-None-Match`: somebody has changed it since it was read. Nothing was changed. Weak tags (`W/…`) and tags without quotation marks never match in `If-Match`."
+        so "Read the object again, look at what has changed, and send the change with the new `ETag`.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body_too_large" "Body too large"
         "The body is larger than this operation takes."
         means "The body passes the limit: 1 MiB for actions, 64 KiB for users and keys."
@@ -228,6 +232,7 @@ impl ErrorCode {
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::NOT_ACCEPTABLE => Self::NotAcceptable,
             StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
+            StatusCode::PRECONDITION_FAILED => Self::PreconditionFailed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::URI_TOO_LONG => Self::TargetTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
@@ -275,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_frameworks_status_keeps_its_number() {
-        for status in [400, 401, 403, 404, 405, 406, 413, 414, 415, 500, 503] {
+        for status in [400, 401, 403, 404, 405, 406, 412, 413, 414, 415, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(ErrorCode::of_status(status).entry().status, status);
         }

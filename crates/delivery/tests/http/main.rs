@@ -11,6 +11,7 @@ mod actions;
 mod api_keys;
 mod batch;
 mod callers;
+mod conditions;
 mod document;
 mod edges;
 mod gone;

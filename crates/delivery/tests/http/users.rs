@@ -5,7 +5,7 @@ use deed_domain::caller::Actor;
 use deed_domain::page::Page;
 use deed_domain::password::PasswordHash;
 use deed_domain::ports::{HashingError, UserChanged, UserCreated};
-use deed_domain::user::{UserChange, UserFilter, UserStatus};
+use deed_domain::user::{UserChange, UserCondition, UserFilter, UserStatus};
 use insta::assert_snapshot;
 
 use crate::support::*;
@@ -337,15 +337,15 @@ async fn change() {
     fakes
         .users
         .expect_change()
-        .withf(|id, change, _| {
+        .withf(|id, change, condition, _| {
             let expected = UserChange {
                 status: Some(UserStatus::Disabled),
                 external_id: Some(None),
                 ..UserChange::default()
             };
-            *id == user_id(2) && *change == expected
+            *id == user_id(2) && *change == expected && *condition == UserCondition::default()
         })
-        .returning(|id, _, _| Ok(UserChanged::Changed(user(id))));
+        .returning(|id, _, _, _| Ok(UserChanged::Changed(user(id))));
     let request = patch(
         &format!("/users/{}", user_id(2)),
         r#"{"status":"disabled","external_id":null}"#,
@@ -358,6 +358,7 @@ async fn change() {
 async fn change_is_refused() {
     let outcomes = [
         (UserChanged::NotFound, 404, "user_not_found"),
+        (UserChanged::ConditionFailed, 412, "precondition_failed"),
         (UserChanged::EmailTaken, 409, "user_already_exists"),
         (UserChanged::ExternalIdTaken, 409, "external_id_taken"),
     ];
@@ -366,7 +367,7 @@ async fn change_is_refused() {
         fakes
             .users
             .expect_change()
-            .return_once(move |_, _, _| Ok(outcome));
+            .return_once(move |_, _, _, _| Ok(outcome));
         refused(
             &fakes
                 .answer(patch(&format!("/users/{}", user_id(2)), "{}"))

@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use crate::id::UserId;
 use crate::idempotency::Idempotency;
 use crate::page::{Page, PageRequest};
-use crate::user::{NewUser, User, UserChange, UserFilter};
+use crate::user::{NewUser, User, UserChange, UserCondition, UserFilter};
 
 /// What came of registering a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum UserChanged {
     Changed(User),
     /// No such user.
     NotFound,
+    /// The condition does not hold for the user as it is.
+    ConditionFailed,
     /// Another user has this address.
     EmailTaken,
     /// Another user has this external id.
@@ -64,12 +66,15 @@ pub trait UserRepository: Send + Sync {
         page: PageRequest<UserId>,
     ) -> Result<Page<User, UserId>, StoreError>;
 
-    /// Changes a user. A change that alters nothing leaves `updated_at` alone and no audit event. Disabling ends
-    /// the validity of the user's keys.
+    /// Changes a user for whose version `condition` holds. To compare the version and to raise it is one act: of two
+    /// changes that depend on the same version one is made. Of all that can refuse a change of a user that exists, the
+    /// condition is the first. A change that alters nothing leaves `updated_at` alone and no audit event; any other
+    /// raises it by a microsecond at least, whatever the clock says. Disabling ends the validity of the user's keys.
     async fn change(
         &self,
         id: UserId,
         change: &UserChange,
+        condition: &UserCondition,
         by: &Attribution,
     ) -> Result<UserChanged, StoreError>;
 

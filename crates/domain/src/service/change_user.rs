@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::id::UserId;
 use crate::ports::{UserChanged, UserRepository};
 use crate::scope::Permission;
-use crate::user::{User, UserChange};
+use crate::user::{User, UserChange, UserCondition};
 
 /// Changes users.
 #[derive(Clone)]
@@ -20,25 +20,28 @@ impl ChangeUser {
         Self { users }
     }
 
-    /// Changes a user for `caller`.
+    /// Changes a user for `caller`, if `condition` holds for it as it is.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] without `users:write`, for the address without `users:credentials`;
-    /// [`Error::UserNotFound`], [`Error::UserAlreadyExists`], [`Error::ExternalIdTaken`].
+    /// [`Error::UserNotFound`], [`Error::PreconditionFailed`], [`Error::UserAlreadyExists`],
+    /// [`Error::ExternalIdTaken`].
     pub async fn run(
         &self,
         caller: &Caller,
         id: UserId,
         change: &UserChange,
+        condition: &UserCondition,
         by: &Attribution,
     ) -> Result<User, Error> {
         caller.require(Permission::UsersWrite)?;
         if change.email.is_some() {
             caller.require(Permission::UsersCredentials)?;
         }
-        match self.users.change(id, change, by).await? {
+        match self.users.change(id, change, condition, by).await? {
             UserChanged::Changed(user) => Ok(user),
             UserChanged::NotFound => Err(Error::UserNotFound),
+            UserChanged::ConditionFailed => Err(Error::PreconditionFailed),
             UserChanged::EmailTaken => Err(Error::UserAlreadyExists),
             UserChanged::ExternalIdTaken => Err(Error::ExternalIdTaken),
         }
@@ -69,10 +72,16 @@ mod tests {
         let mut users = MockUserRepository::new();
         users
             .expect_change()
-            .returning(move |_, _, _| Ok(answer.clone()));
+            .returning(move |_, _, _, _| Ok(answer.clone()));
         let id = UserId::from_uuid(Uuid::from_u128(1));
         ChangeUser::new(Arc::new(users))
-            .run(&caller, id, &change, &caller.attribution(None))
+            .run(
+                &caller,
+                id,
+                &change,
+                &UserCondition::default(),
+                &caller.attribution(None),
+            )
             .await
     }
 
@@ -109,6 +118,10 @@ mod tests {
         assert_eq!(
             run(&write, change(), UserChanged::ExternalIdTaken).await,
             Err(Error::ExternalIdTaken)
+        );
+        assert_eq!(
+            run(&write, change(), UserChanged::ConditionFailed).await,
+            Err(Error::PreconditionFailed)
         );
         assert_eq!(
             run(&[Permission::UsersRead], change(), UserChanged::NotFound).await,

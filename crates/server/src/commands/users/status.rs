@@ -4,7 +4,7 @@ use clap::Args;
 use deed_delivery::user_body;
 use deed_domain::caller::Attribution;
 use deed_domain::ports::UserChanged;
-use deed_domain::user::{UserChange, UserStatus};
+use deed_domain::user::{UserChange, UserCondition, UserStatus};
 use serde::Serialize;
 
 use super::{find_user, identities, nobody};
@@ -69,11 +69,19 @@ async fn set(which: Which, status: UserStatus) -> anyhow::Result<()> {
     };
     let changed = identities
         .users
-        .change(before.id, &change, &Attribution::OPERATOR)
+        .change(
+            before.id,
+            &change,
+            &UserCondition::default(),
+            &Attribution::OPERATOR,
+        )
         .await?;
     let user = match changed {
         UserChanged::Changed(user) => user,
-        UserChanged::NotFound | UserChanged::EmailTaken | UserChanged::ExternalIdTaken => {
+        UserChanged::NotFound
+        | UserChanged::ConditionFailed
+        | UserChanged::EmailTaken
+        | UserChanged::ExternalIdTaken => {
             return Err(nobody(format!("No user has the id {} any more", before.id)).into());
         }
     };
