@@ -3,6 +3,7 @@
 mod access;
 mod cors;
 mod frame;
+mod serving;
 mod unread;
 
 pub(crate) use access::Witness;

@@ -9,6 +9,7 @@ mod connections;
 mod dev;
 mod example_workers;
 mod first_day;
+mod hostile;
 mod metrics;
 mod operations;
 #[cfg(feature = "otel")]

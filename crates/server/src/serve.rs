@@ -4,11 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 use deed_adapters::postgres::migrate;
-use deed_delivery::{Api, app};
+use deed_delivery::Api;
 use deed_domain::ports::ActionHandler;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::sync::watch;
@@ -25,14 +24,8 @@ use crate::wire::{self, Background};
 const LINGER: Duration = Duration::from_millis(500);
 /// How long draining may take altogether.
 const DRAIN: Duration = Duration::from_secs(28);
-/// How long requests in flight may take to be answered, in seconds.
-const ANSWER_SECONDS: u64 = 5;
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// How long a connection may take to send its request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a peer may leave sent bytes unacknowledged before the kernel cuts the connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much the kernel buffers for a reader that stalls. Without it, about 4 MB each.
@@ -119,17 +112,8 @@ pub(crate) async fn start_on(
         wire::wire(database, handlers, settings, drain_signal).await?;
     let api = Api::new(parts).context("the OpenAPI document can't be made")?;
 
-    let server = HttpServer::new(move || app(&api))
-        .disable_signals()
-        // Who hangs up is noticed at once, and not at the next write: nothing is leased for a worker that is gone.
-        .h1_allow_half_closed(false)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(ANSWER_SECONDS)
-        .workers(wire::available_cores())
-        .listen(listener)
-        .context("the listening socket can't be used")?
-        .run();
+    let server = deed_delivery::listen(api, listener, wire::available_cores())
+        .context("the listening socket can't be used")?;
     let http = server.handle();
     let (ended_sender, ended) = watch::channel(false);
     let http_task = tokio::spawn(async move {

@@ -13,8 +13,10 @@ use deed_api::problem::MEDIA_TYPE;
 use futures_util::FutureExt;
 
 use super::access::Access;
+use super::serving;
 use super::unread::Held;
 use crate::app::Api;
+use crate::connection::{Connection, Serving};
 use crate::metrics::InFlight;
 use crate::problem::{Draft, ErrorCode, Refusal};
 use crate::request_id::{self, RequestId};
@@ -43,6 +45,7 @@ pub(crate) async fn frame<B>(
 where
     B: MessageBody + 'static,
 {
+    let serving = request.conn_data::<Connection>().map(Connection::serve);
     let access = Access::begin(&request, api.tracer());
     let in_flight = api.metrics().begun();
     let id = request
@@ -71,14 +74,11 @@ where
             in_flight,
             knows_chunks: request.version() >= Version::HTTP_11,
             body: Held::of(&mut request),
+            serving,
         };
-        if request
-            .uri()
-            .path_and_query()
-            .is_some_and(|target| target.as_str().len() > TARGET_MAX)
-        {
-            let refusal = Error::from(Refusal::new(ErrorCode::TargetTooLong));
-            return Ok(frame.close(request.error_response(refusal).map_into_boxed_body()));
+        if let Err(refusal) = frame.check(&request) {
+            let refusal = request.error_response(Error::from(refusal));
+            return Ok(frame.close(refusal.map_into_boxed_body()));
         }
         match AssertUnwindSafe(async move { next.call(request).await })
             .catch_unwind()
@@ -106,9 +106,26 @@ struct Frame {
     in_flight: InFlight,
     knows_chunks: bool,
     body: Option<Held>,
+    /// None where the request comes from no connection.
+    serving: Option<Serving>,
 }
 
 impl Frame {
+    /// What is wrong with any request, whatever it is for.
+    fn check(&self, request: &ServiceRequest) -> Result<(), Refusal> {
+        let target = request.uri().path_and_query();
+        if target.is_some_and(|target| target.as_str().len() > TARGET_MAX) {
+            return Err(Refusal::new(ErrorCode::TargetTooLong));
+        }
+        // RFC 9112, 3.2. Whoever is in between may take another one for the host than we would.
+        let hosts = request.headers().get_all(header::HOST).count();
+        if self.serving.is_some() && (hosts > 1 || (hosts == 0 && self.knows_chunks)) {
+            let there = "There must be one Host header.";
+            return Err(Refusal::new(ErrorCode::BadRequest).message(there));
+        }
+        Ok(())
+    }
+
     /// Finishes a response that still belongs to its request.
     fn close(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         let (request, response) = response.into_parts();
@@ -118,6 +135,7 @@ impl Frame {
             .answered(&self.method, route.as_deref(), response.status());
         self.access
             .answered(route.as_deref(), response.status(), response.body().size());
+        let response = serving::until_sent(response, self.serving);
         ServiceResponse::new(request, response)
     }
 

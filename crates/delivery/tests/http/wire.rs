@@ -1,11 +1,10 @@
 //! What only a real connection shows.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
-use deed_delivery::{Api, app};
+use deed_delivery::{Api, listen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,13 +15,9 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// Serves on a port of its own.
 fn serve(api: Api) -> (SocketAddr, ServerHandle) {
-    let server = HttpServer::new(move || app(&api))
-        .workers(1)
-        .disable_signals()
-        .bind(("127.0.0.1", 0))
-        .unwrap();
-    let address = server.addrs()[0];
-    let server = server.run();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = listen(api, listener, 1).unwrap();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     (address, handle)
