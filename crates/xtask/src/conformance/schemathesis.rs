@@ -45,6 +45,8 @@ pub(super) fn run(
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONUNBUFFERED", "1")
         .env("DEED_COUNTS", &counts)
+        .env("DEED_BASE", server.base())
+        .env("DEED_SECRET", &caller.secret)
         .env("DEED_USER", &caller.user)
         .env("DEED_KEY", &caller.key)
         .env("DEED_SPARE_USER", &spare.user)
