@@ -44,7 +44,11 @@ pub struct CreateAction {
     #[cfg_attr(feature = "openapi", garde(skip))]
     pub run_at: Option<DateTime<Utc>>,
     /// 0 is performed first, 9 last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::priority))))]
     #[cfg_attr(feature = "openapi", schemars(range(min = 0, max = "Priority::MAX")))]
     pub priority: Option<u8>,

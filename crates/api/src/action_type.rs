@@ -80,7 +80,11 @@ pub struct PutActionType {
     )]
     pub input_schema: Option<Box<RawValue>>,
     /// How many attempts an action has; 3 if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::max_attempts))))]
     #[cfg_attr(
         feature = "openapi",
@@ -88,7 +92,11 @@ pub struct PutActionType {
     )]
     pub max_attempts: Option<u16>,
     /// The hard limit of one attempt, in seconds; 300 if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::attempt_timeout))))]
     #[cfg_attr(
         feature = "openapi",
@@ -96,7 +104,11 @@ pub struct PutActionType {
     )]
     pub attempt_timeout_seconds: Option<u32>,
     /// How long a worker may be silent, in seconds; 30 if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease))))]
     #[cfg_attr(
         feature = "openapi",
@@ -105,7 +117,11 @@ pub struct PutActionType {
     pub lease_seconds: Option<u32>,
     /// How long an action may take altogether, in seconds: all its attempts and the pauses between, from when it was
     /// accepted, or from the time that it was scheduled for. No limit if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::time_limit))))]
     #[cfg_attr(
         feature = "openapi",
@@ -113,7 +129,11 @@ pub struct PutActionType {
     )]
     pub time_limit_seconds: Option<u32>,
     /// How many of its actions are performed at a time, by all workers together; the others wait. No limit if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::concurrency))))]
     #[cfg_attr(
         feature = "openapi",
@@ -121,7 +141,11 @@ pub struct PutActionType {
     )]
     pub max_running: Option<u16>,
     /// How many of its actions are performed at a time for each user; the others wait. No limit if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::concurrency))))]
     #[cfg_attr(
         feature = "openapi",

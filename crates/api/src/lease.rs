@@ -28,7 +28,11 @@ pub struct LeaseActions {
     )]
     pub types: Vec<String>,
     /// How many actions to lease at the most; 1 if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease_count))))]
     #[cfg_attr(
         feature = "openapi",
@@ -36,7 +40,11 @@ pub struct LeaseActions {
     )]
     pub max: Option<u16>,
     /// How long the worker may be silent, in seconds; what the type says if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease))))]
     #[cfg_attr(
         feature = "openapi",
@@ -51,7 +59,11 @@ pub struct LeaseActions {
     )]
     pub worker: String,
     /// How long to wait where nothing is there, in seconds; not at all if left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::number::optional"
+    )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::lease_wait))))]
     #[cfg_attr(
         feature = "openapi",
@@ -217,6 +229,7 @@ pub struct WorkerEvent {
 #[serde(deny_unknown_fields)]
 pub struct ReportEvents {
     /// The position of the first of them: `next_seq` of the lease, or of the answer before.
+    #[serde(deserialize_with = "crate::number::whole")]
     #[cfg_attr(
         feature = "openapi",
         garde(custom(limits::position)),
@@ -325,20 +338,73 @@ pub struct FailLease {
 
 /// What a worker says of one attempt that is over: either that it is complete, or that it failed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(garde::Validate, schemars::JsonSchema))]
+#[cfg_attr(feature = "openapi", derive(garde::Validate))]
 #[serde(deny_unknown_fields)]
 pub struct FinishItem {
     /// Which lease.
     #[cfg_attr(feature = "openapi", garde(skip))]
     pub lease_id: String,
     /// The action ends with an output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::patch::not_null"
+    )]
     #[cfg_attr(feature = "openapi", garde(dive))]
     pub complete: Option<CompleteLease>,
     /// The attempt ends with an error.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::patch::not_null"
+    )]
     #[cfg_attr(feature = "openapi", garde(dive))]
     pub fail: Option<FailLease>,
+}
+
+/// An attempt that is complete.
+#[cfg(feature = "openapi")]
+#[derive(schemars::JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is there for its schema")]
+struct FinishComplete {
+    /// Which lease.
+    lease_id: String,
+    /// The action ends with an output.
+    complete: CompleteLease,
+}
+
+/// An attempt that failed.
+#[cfg(feature = "openapi")]
+#[derive(schemars::JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "it is there for its schema")]
+struct FinishFail {
+    /// Which lease.
+    lease_id: String,
+    /// The attempt ends with an error.
+    fail: FailLease,
+}
+
+/// One or the other, which a list of members that may all be absent can't say.
+#[cfg(feature = "openapi")]
+impl schemars::JsonSchema for FinishItem {
+    fn schema_name() -> String {
+        "FinishItem".to_owned()
+    }
+
+    fn json_schema(generator: &mut schemars::r#gen::SchemaGenerator) -> schemars::schema::Schema {
+        let mut schema = schemars::schema::SchemaObject::default();
+        schema.metadata().description = Some(
+            "What a worker says of one attempt that is over: either that it is complete, or that it failed."
+                .to_owned(),
+        );
+        schema.subschemas().one_of = Some(vec![
+            generator.subschema_for::<FinishComplete>(),
+            generator.subschema_for::<FinishFail>(),
+        ]);
+        schema.into()
+    }
 }
 
 /// The body of POST `/leases/finish`.

@@ -18,5 +18,6 @@ pub mod user;
 #[cfg(feature = "openapi")]
 pub mod limits;
 
+mod number;
 mod patch;
 mod time;

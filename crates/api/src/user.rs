@@ -92,7 +92,7 @@ pub struct PatchUser {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "not_null"
+        deserialize_with = "crate::patch::not_null"
     )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::email))))]
     #[cfg_attr(
@@ -104,7 +104,7 @@ pub struct PatchUser {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "not_null"
+        deserialize_with = "crate::patch::not_null"
     )]
     #[cfg_attr(feature = "openapi", garde(inner(custom(limits::display_name))))]
     #[cfg_attr(
@@ -119,7 +119,7 @@ pub struct PatchUser {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        deserialize_with = "not_null"
+        deserialize_with = "crate::patch::not_null"
     )]
     #[cfg_attr(feature = "openapi", garde(skip), schemars(with = "UserStatus"))]
     pub status: Option<UserStatus>,
@@ -138,15 +138,6 @@ pub struct PatchUser {
         )
     )]
     pub external_id: Option<Option<String>>,
-}
-
-/// Null in a merge patch means "take it away", which these members can't be.
-fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
 }
 
 /// An account.
@@ -200,7 +191,7 @@ pub struct UserQuery {
     #[cfg_attr(
         feature = "openapi",
         garde(inner(custom(limits::email))),
-        schemars(length(max = "Email::MAX"))
+        schemars(email, length(min = 3, max = "Email::MAX"))
     )]
     pub email: Option<String>,
     /// The user with this external id.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use deed_api::action::{ActionQuery, CreateAction};
+use deed_api::action_type::PutActionType;
 use deed_api::api_key::CreateApiKey;
+use deed_api::lease::{FinishItem, LeaseActions, ReportEvents};
 use deed_api::limits::Limits;
 use deed_api::user::{CreateUser, PatchUser};
 use deed_delivery::openapi;
@@ -19,7 +21,16 @@ static DOCUMENT: LazyLock<Value> =
 
 /// The schemas of the request bodies, compiled.
 static SCHEMAS: LazyLock<HashMap<&str, Validator>> = LazyLock::new(|| {
-    let names = ["CreateUser", "PatchUser", "CreateApiKey", "CreateAction"];
+    let names = [
+        "CreateUser",
+        "PatchUser",
+        "CreateApiKey",
+        "CreateAction",
+        "LeaseActions",
+        "ReportEvents",
+        "PutActionType",
+        "FinishItem",
+    ];
     let compiled = names.map(|name| {
         let schema = json!({ "$ref": format!("#/components/schemas/{name}"), "components": DOCUMENT["components"] });
         (name, jsonschema::validator_for(&schema).unwrap())
@@ -100,6 +111,69 @@ fn texts_are_counted_in_characters() {
     for (value, fits) in lengths(1, 100) {
         check::<CreateApiKey>("CreateApiKey", &(), &key, "name", value, fits);
     }
+}
+
+/// JSON has one kind of number: `2.0` is whole as `2` is, and some languages write it so.
+#[test]
+fn a_whole_number_may_have_a_fraction_of_nothing() {
+    let action = json!({ "type": "echo", "input": {} });
+    let lease = json!({ "types": ["echo"], "worker": "w" });
+    let report = json!({ "events": [{ "event": "message", "data": 1 }], "from_seq": 1 });
+    for (value, fits) in [(json!(2), true), (json!(2.0), true), (json!(2.5), false)] {
+        check::<CreateAction>(
+            "CreateAction",
+            &(),
+            &action,
+            "priority",
+            value.clone(),
+            fits,
+        );
+        for field in ["max", "lease_seconds", "wait_seconds"] {
+            check::<LeaseActions>("LeaseActions", &(), &lease, field, value.clone(), fits);
+        }
+        check::<ReportEvents>(
+            "ReportEvents",
+            &(),
+            &report,
+            "from_seq",
+            value.clone(),
+            fits,
+        );
+        for field in [
+            "max_attempts",
+            "attempt_timeout_seconds",
+            "lease_seconds",
+            "time_limit_seconds",
+            "max_running",
+            "max_running_per_user",
+        ] {
+            check::<PutActionType>("PutActionType", &(), &json!({}), field, value.clone(), fits);
+        }
+    }
+}
+
+#[test]
+fn an_end_is_one_thing_or_the_other() {
+    let complete = json!({ "output": 1 });
+    let fail = json!({ "error": { "code": "a", "message": "b" }, "retryable": false });
+    for (body, fits) in [
+        (json!({ "lease_id": "l", "complete": complete }), true),
+        (json!({ "lease_id": "l", "fail": fail }), true),
+        (json!({ "lease_id": "l" }), false),
+        (
+            json!({ "lease_id": "l", "complete": complete, "fail": fail }),
+            false,
+        ),
+        (
+            json!({ "lease_id": "l", "complete": complete, "fail": null }),
+            false,
+        ),
+    ] {
+        assert_eq!(fits_schema("FinishItem", &body), fits, "{body}");
+    }
+    // Both and neither are refused where they are read; null is none of them.
+    let with_null = json!({ "lease_id": "l", "complete": complete, "fail": null });
+    assert!(!fits_limits::<FinishItem>(&with_null, &()));
 }
 
 #[test]
