@@ -12,7 +12,7 @@ use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
 use deed_adapters::postgres::{
     Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuditLog, PgAuthenticator, PgErasure,
-    PgEventLog, PgLeases, PgSubmissions, PgUsers, WakeupHub,
+    PgEventLog, PgLeases, PgStreamTickets, PgSubmissions, PgUsers, WakeupHub,
 };
 use deed_conformance::model::{self, Holder, Workbench};
 use deed_conformance::{Hearing, Ports, ROOT_KEY, Store, suites};
@@ -78,6 +78,7 @@ impl Store for Postgres {
                 clock.clone(),
                 Some(root),
             )),
+            stream_tickets: Arc::new(PgStreamTickets::new(database.clone())),
             audit_log: Arc::new(PgAuditLog::new(database.clone())),
             erasure: Arc::new(PgErasure::new(database.clone())),
             action_types: Arc::new(PgActionTypes::new(database.clone())),

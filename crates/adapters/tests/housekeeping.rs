@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Datelike as _, Months, TimeDelta, Utc};
 use deed_adapters::clock::SystemClock;
 use deed_adapters::ids::SystemIds;
+use deed_adapters::postgres::PgStreamTickets;
 use deed_adapters::postgres::housekeeping::{
     Housekeeper, Pace, Term, drop_expired, make_partitions, missing_partitions,
-    prune_idempotency_keys,
+    prune_idempotency_keys, prune_stream_tickets,
 };
-use deed_domain::ports::Clock as _;
+use deed_domain::ports::{Clock as _, StreamTickets as _};
+use deed_domain::secret::SecretDigest;
 use deed_testkit::{ManualClock, TestDatabase};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
@@ -303,6 +305,45 @@ async fn a_key_that_somebody_uses_is_not_waited_for() {
     assert_eq!(prune_idempotency_keys(&database).await.unwrap(), 1);
     using.rollback().await.unwrap();
     assert_eq!(prune_idempotency_keys(&database).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn tickets_whose_time_is_over_are_forgotten() {
+    let test = TestDatabase::fresh().await;
+    let client = test.client().await;
+    // More than a batch.
+    client
+        .batch_execute(
+            "INSERT INTO stream_tickets (digest, action_id, user_id, expires_at)
+             SELECT sha256(n::text::bytea), gen_random_uuid(), gen_random_uuid(), now() + CASE WHEN n <= 3 THEN interval '30 s' ELSE interval '-1 s' END
+             FROM generate_series(1, 4500) n",
+        )
+        .await
+        .unwrap();
+    let database = test.database();
+    assert_eq!(prune_stream_tickets(&database).await.unwrap(), 4497);
+    let left = "SELECT count(*) FROM stream_tickets WHERE expires_at > now()";
+    let left: i64 = client.query_one(left, &[]).await.unwrap().get(0);
+    assert_eq!(left, 3);
+    assert_eq!(prune_stream_tickets(&database).await.unwrap(), 0);
+}
+
+/// Used or not: its time is over by the database's clock, whether anybody has tidied up or not.
+#[tokio::test]
+async fn a_ticket_whose_time_is_over_opens_nothing() {
+    let test = TestDatabase::fresh().await;
+    let client = test.client().await;
+    let insert = "INSERT INTO stream_tickets (digest, action_id, user_id, expires_at)
+        VALUES ($1, '0198c0de-0000-7000-8000-000000000001', gen_random_uuid(), now() + make_interval(secs => $2))";
+    let tickets = PgStreamTickets::new(test.database());
+    let action = "0198c0de-0000-7000-8000-000000000001".parse().unwrap();
+    for (secret, seconds, is_good) in [("over", -1.0, false), ("good", 59.0, true)] {
+        let digest = SecretDigest::of(secret);
+        let bytes = digest.as_bytes().to_vec();
+        client.execute(insert, &[&bytes, &seconds]).await.unwrap();
+        let taken = tickets.take(&digest, action).await.unwrap();
+        assert_eq!(taken.is_some(), is_good, "{secret}");
+    }
 }
 
 const PACE: Pace = Pace {

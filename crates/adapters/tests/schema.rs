@@ -132,6 +132,7 @@ async fn each_check_is_the_twin_of_a_rule_of_the_domain() {
         ("audit_events_actor_key", "((actor = 'key'::text) = (actor_key_id IS NOT NULL))".to_owned()),
         ("idempotency_keys_scope_length", "(octet_length(scope) = 32)".to_owned()),
         ("server_secrets_length", "(octet_length(secret) >= 32)".to_owned()),
+        ("stream_tickets_digest_length", "(octet_length(digest) = 32)".to_owned()),
         ("identity_generation_one_row", "is_only".to_owned()),
         ("housekeeping_one_row", "is_only".to_owned()),
         ("action_types_name_length", length("name", 1, ActionTypeName::MAX)),

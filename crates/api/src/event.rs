@@ -53,3 +53,40 @@ pub struct EventQuery {
     #[cfg_attr(feature = "openapi", garde(skip))]
     pub cursor: Option<String>,
 }
+
+/// A ticket for the stream of one action: for one request, within a minute. It does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(schemars::JsonSchema, apistos::ApiComponent)
+)]
+pub struct StreamTicketBody {
+    /// What to send as the query parameter `ticket` of GET `/actions/{id}/events`. It is never shown again.
+    pub ticket: String,
+    /// From when on it is refused.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl std::fmt::Debug for StreamTicketBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamTicketBody")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_does_not_print() {
+        let ticket = StreamTicketBody {
+            ticket: "deedt_x".to_owned(),
+            expires_at: DateTime::UNIX_EPOCH,
+        };
+        assert!(!format!("{ticket:?}").contains("deedt_x"));
+        let text = serde_json::to_string(&ticket).unwrap();
+        assert!(text.contains(r#""ticket":"deedt_x""#), "{text}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use deed_api::action::{
     ActionBatchBody, ActionBody, ActionQuery, ActionSummaryBody, CreateAction, CreateActionBatch,
 };
-use deed_api::event::{EventBody, EventQuery};
+use deed_api::event::{EventBody, EventQuery, StreamTicketBody};
 use futures_util::future::BoxFuture;
 use reqwest::StatusCode;
 use reqwest::header::HeaderName;
@@ -126,6 +126,16 @@ impl Client {
         let cursor = query.cursor.take();
         let values = vec![id.to_string()];
         List::new(self, operation::GET_ACTION_EVENTS, values, &query, cursor)
+    }
+
+    /// A ticket for the stream of an action: for a browser's `EventSource`, which can't send a key. It opens
+    /// `/actions/{id}/events?ticket=…` once, within a minute.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn create_stream_ticket(&self, id: Uuid) -> Result<StreamTicketBody, Error> {
+        let request = self.request(operation::CREATE_STREAM_TICKET, &[&id.to_string()]);
+        self.send(&request).await?.json()
     }
 }
 

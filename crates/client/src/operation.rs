@@ -62,6 +62,7 @@ operations! {
     CANCEL_ACTION = "cancelAction", POST "/actions/{id}/cancel", Safe;
     RETRY_ACTION = "retryAction", POST "/actions/{id}/retry", Keyed;
     GET_ACTION_EVENTS = "getActionEvents", GET "/actions/{id}/events", Safe;
+    CREATE_STREAM_TICKET = "createStreamTicket", POST "/actions/{id}/stream-ticket", Safe;
     CREATE_STREAM = "createStream", POST "/stream", Keyed;
     LEASE_ACTIONS = "leaseActions", POST "/leases", Acts;
     RENEW_LEASES = "renewLeases", POST "/leases/heartbeat", Safe;

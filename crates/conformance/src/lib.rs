@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deed_domain::ports::{
     ActionReader, ActionTypes, ApiKeyRepository, AuditLog, Authenticator, Clock, Erasure, EventLog,
-    Ids, Leases, Submissions, UserRepository, Wakeups,
+    Ids, Leases, StreamTickets, Submissions, UserRepository, Wakeups,
 };
 
 pub mod action_types;
@@ -30,6 +30,7 @@ pub mod leases;
 pub mod model;
 pub mod reading;
 pub mod slots;
+pub mod stream_tickets;
 pub mod submissions;
 pub mod time_limits;
 pub mod users;
@@ -45,6 +46,7 @@ pub struct Ports {
     pub users: Arc<dyn UserRepository>,
     pub api_keys: Arc<dyn ApiKeyRepository>,
     pub authenticator: Arc<dyn Authenticator>,
+    pub stream_tickets: Arc<dyn StreamTickets>,
     pub audit_log: Arc<dyn AuditLog>,
     pub erasure: Arc<dyn Erasure>,
     pub action_types: Arc<dyn ActionTypes>,
@@ -131,6 +133,16 @@ macro_rules! suites {
             a_disabled_users_key_is_nobodys,
             a_deleted_users_key_is_nobodys_everywhere,
             acting_for_a_disabled_user_ends,
+        ]);
+        $crate::suite!($store, stream_tickets: [
+            a_ticket_stands_for_its_caller_once,
+            of_many_who_take_a_ticket_one_gets_it,
+            a_ticket_is_for_one_action,
+            what_is_out_of_reach_gets_no_ticket,
+            a_ticket_lives_no_longer_than_its_key,
+            a_ticket_of_a_caller_who_is_refused_is_nobodys,
+            a_ticket_of_the_root_key_stands_for_it,
+            a_user_has_a_bounded_number_of_tickets,
         ]);
         $crate::suite!($store, action_types: [
             a_registered_type_is_found_as_it_was_registered,

@@ -19,7 +19,7 @@ use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch,
+    ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch, Tickets,
 };
 use deed_domain::store_time::StoreTime;
 use tokio::runtime::Handle;
@@ -68,6 +68,8 @@ pub struct Services {
     pub perform: Perform,
     /// Event streams.
     pub follow: Follow,
+    /// POST `/actions/{id}/stream-ticket`, and whom a ticket lets in.
+    pub tickets: Tickets,
 }
 
 /// What an operator can set of the interface.

@@ -6,6 +6,7 @@
 mod body;
 pub(crate) mod caller;
 mod fault;
+mod follower;
 mod gate;
 mod headers;
 mod path;
@@ -15,6 +16,7 @@ mod report;
 pub(crate) use crate::etag::Conditions;
 pub(crate) use body::Valid;
 pub(crate) use caller::{Caller, Registrar};
+pub(crate) use follower::{FollowQuery, Follower, TICKET};
 pub(crate) use headers::{
     AcceptHeader, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, Prefer,
 };

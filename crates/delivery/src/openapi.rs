@@ -25,7 +25,8 @@ use schemars::JsonSchema;
 use schemars::r#gen::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::extract::caller::{ANY_KEY, SCHEME_PREFIX};
+use crate::extract::TICKET;
+use crate::extract::caller::{ANY_KEY, OR_TICKET, SCHEME_PREFIX};
 use crate::problem::ErrorCode;
 use crate::routes;
 use deed_api::problem::{MEDIA_TYPE, Problem};
@@ -212,6 +213,7 @@ impl Shared {
             .into();
         components["securitySchemes"] = json!({
             "ApiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The secret of an API key, or the root key." },
+            "StreamTicket": { "type": "apiKey", "in": "query", "name": TICKET, "description": "A ticket of `createStreamTicket`: for one request, within 60 seconds, for the event stream of one action. A request that carries one carries no key." },
             "Bearer": { "type": "http", "scheme": "bearer", "description": "The same secret, as a bearer token." },
         });
         Ok(())
@@ -232,8 +234,8 @@ enum Access {
     Scope,
 }
 
-/// Expands the one requirement that apistos knows (`deed:users:read`) into the two ways to send a key. The scope stands
-/// in `x-scope`: only OAuth has scopes in a requirement. An operation without one is marked `x-public`. A key is never
+/// Expands the one requirement that apistos knows (`deed:users:read`) into the two ways to send a key, and the ticket
+/// where one will do. The scope stands in `x-scope`: only OAuth has scopes in a requirement. An operation without one is marked `x-public`. A key is never
 /// optional: that a server may be told to register strangers is a thing of its operator, and the document is the same
 /// for all.
 fn secure(described: &mut Value) -> Result<Access, DocumentError> {
@@ -253,6 +255,10 @@ fn secure(described: &mut Value) -> Result<Access, DocumentError> {
         else {
             return Err(failed(format!("an unknown requirement: {requirement:?}")));
         };
+        let (need, or_ticket) = match need.strip_suffix(OR_TICKET) {
+            Some(need) => (need, true),
+            None => (need, false),
+        };
         if need == ANY_KEY {
             access = Access::AnyKey;
         } else {
@@ -261,6 +267,9 @@ fn secure(described: &mut Value) -> Result<Access, DocumentError> {
         }
         requirements.push(json!({ "ApiKey": [] }));
         requirements.push(json!({ "Bearer": [] }));
+        if or_ticket {
+            requirements.push(json!({ "StreamTicket": [] }));
+        }
     }
     if access == Access::Public {
         described["x-public"] = json!(true);

@@ -9,7 +9,7 @@ use crate::openapi::operation::Operation;
 use crate::{action_types, actions, api_keys, docs, health, leases, streams, users};
 
 /// Every path of the document, in its order.
-pub(crate) const PATHS: [&str; 26] = [
+pub(crate) const PATHS: [&str; 27] = [
     "/users",
     "/users/me",
     "/users/{id}",
@@ -24,6 +24,7 @@ pub(crate) const PATHS: [&str; 26] = [
     "/actions/{id}/cancel",
     "/actions/{id}/retry",
     "/actions/{id}/events",
+    "/actions/{id}/stream-ticket",
     "/stream",
     "/leases",
     "/leases/heartbeat",
@@ -64,6 +65,7 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &actions::CANCEL,
     &actions::RETRY,
     &streams::EVENTS,
+    &streams::ticket::CREATE,
     &streams::CREATE,
     &leases::LEASE,
     &leases::HEARTBEAT,
@@ -121,6 +123,7 @@ pub(crate) fn always(config: &mut ServiceConfig) {
         .service(resource("/actions/{id}/cancel").route(post().to(actions::cancel)))
         .service(resource("/actions/{id}/retry").route(post().to(actions::retry)))
         .service(resource("/actions/{id}/events").route(get().to(streams::events)))
+        .service(resource("/actions/{id}/stream-ticket").route(post().to(streams::ticket::create)))
         .service(resource("/stream").route(post().to(streams::create)))
         .service(resource("/leases").route(post().to(leases::lease)))
         .service(resource("/leases/heartbeat").route(post().to(leases::heartbeat)))

@@ -1,6 +1,7 @@
-//! `/stream` and `/actions/{id}/events`.
+//! `/stream`, `/actions/{id}/events`, and the tickets for the latter.
 
 mod feed;
+pub(crate) mod ticket;
 
 pub(crate) use feed::End as StreamEnd;
 
@@ -26,10 +27,10 @@ use crate::actions::{EXAMPLE_REQUEST, SUBMIT_ERRORS, submit_request};
 use crate::answer::{Answer, IDEMPOTENCY_REPLAYED};
 use crate::app::Api;
 use crate::cursor::ListName;
-use crate::extract::caller::{CanReadActions, CanSubmit};
+use crate::extract::caller::CanSubmit;
 use crate::extract::{
-    AcceptHeader, Caller, HeadRequest, Idempotent, LAST_EVENT_ID, LastEventId, NoQuery, PathId,
-    Query, Valid,
+    AcceptHeader, Caller, FollowQuery, Follower, HeadRequest, Idempotent, LAST_EVENT_ID,
+    LastEventId, NoQuery, PathId, Valid,
 };
 use crate::json::raw;
 use crate::list::List;
@@ -161,15 +162,15 @@ pub(crate) const EVENTS: Operation = Operation {
 /// GET `/actions/{id}/events`.
 #[api_operation(operation_id = "getActionEvents")]
 pub(crate) async fn events(
-    caller: Caller<CanReadActions>,
+    caller: Follower,
     id: PathId<ActionId>,
-    query: Query<EventQuery>,
+    query: FollowQuery,
     accept: AcceptHeader,
     last: LastEventId,
     head: HeadRequest,
     api: Api,
 ) -> Result<EventsAnswer, Refusal> {
-    let (caller, id, query) = (caller.caller, id.0, query.0);
+    let (caller, id, query) = (caller.0, id.0, query.0);
     match accept.0 {
         Representation::Json => page(&api, caller, id, query).await.map(EventsAnswer::Page),
         Representation::EventStream => {

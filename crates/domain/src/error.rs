@@ -84,6 +84,9 @@ pub enum Error {
     /// The first request with this idempotency key has not ended yet.
     #[error("the first request with this idempotency key is still in flight")]
     IdempotencyInFlight,
+    /// As many tickets for the streams of one user as there may be are good at the moment.
+    #[error("too many tickets are good at a time")]
+    TooManyTickets,
     /// Too much is going on; later it will work.
     #[error("too busy")]
     Overloaded {

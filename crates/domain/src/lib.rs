@@ -36,6 +36,7 @@ pub mod secret;
 pub mod service;
 pub mod store_time;
 pub mod text;
+pub mod ticket;
 pub mod trace;
 pub mod user;
 

@@ -17,6 +17,7 @@ mod ids;
 mod input_schemas;
 mod leases;
 mod password_hasher;
+mod stream_tickets;
 mod submissions;
 mod tracer;
 mod users;
@@ -39,6 +40,7 @@ pub use leases::{
     Held, Leases, Promoted, Released, Requeue, Requeued, RescueVerdict, Rescued, Slot,
 };
 pub use password_hasher::{HashingError, PasswordHasher};
+pub use stream_tickets::{StreamTickets, TicketKept};
 pub use submissions::{BatchSubmitted, CancelVerdict, Submissions, Submitted};
 pub use tracer::{NoTracer, Span, SpanKind, SpanRecord, SpanValue, Tracer};
 pub use users::{UserChanged, UserCreated, UserRepository};
@@ -60,6 +62,7 @@ pub use {
     input_schemas::MockInputSchemas,
     leases::MockLeases,
     password_hasher::MockPasswordHasher,
+    stream_tickets::MockStreamTickets,
     submissions::MockSubmissions,
     users::MockUserRepository,
     wakeups::MockWakeups,

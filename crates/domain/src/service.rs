@@ -16,6 +16,7 @@ mod register_user;
 mod retention;
 mod retry;
 mod submit;
+mod tickets;
 mod work;
 
 pub use await_outcome::AwaitOutcome;
@@ -34,6 +35,7 @@ pub use register_user::{RegisterUser, Registered, Registration};
 pub use retention::Retention;
 pub use retry::Retry;
 pub use submit::{BatchItem, BatchSubmission, Submission, Submit, SubmitBatch, SubmitRequest};
+pub use tickets::Tickets;
 pub use work::{Attempt, Ended, Settled, Work};
 
 #[cfg(test)]

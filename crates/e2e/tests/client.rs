@@ -190,6 +190,9 @@ async fn every_operation_about_actions() {
         "newest first, page by page"
     );
 
+    let ticket = client.create_stream_ticket(first.id).await.unwrap();
+    assert!(ticket.ticket.starts_with("deedt_"));
+
     let query = EventQuery {
         limit: Some(2),
         ..EventQuery::default()

@@ -120,7 +120,7 @@ fn batch() -> Value {
 }
 
 /// Every operation. One that is in the document and not here fails the test, and so does one that is only here.
-const MATRIX: [Row; 33] = [
+const MATRIX: [Row; 34] = [
     with(
         new_user,
         row("POST /users", Door::Scope("users:write"), Object::None),
@@ -206,6 +206,11 @@ const MATRIX: [Row; 33] = [
     ),
     row(
         "GET /actions/{id}/events",
+        Door::Scope("actions:read"),
+        Object::Action,
+    ),
+    row(
+        "POST /actions/{id}/stream-ticket",
         Door::Scope("actions:read"),
         Object::Action,
     ),

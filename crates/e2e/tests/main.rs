@@ -26,6 +26,7 @@ mod secrets;
 mod setup;
 mod shutdown;
 mod streams;
+mod tickets;
 mod traces;
 mod unknown_routes;
 mod upgrade;

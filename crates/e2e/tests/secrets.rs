@@ -6,6 +6,7 @@
     reason = "a test may panic"
 )]
 
+use deed_e2e::client::Client;
 use deed_e2e::database::Database;
 use deed_e2e::process::Process;
 use deed_e2e::server::{DRAIN, ROOT_KEY, Server, deed};
@@ -74,7 +75,10 @@ async fn a_day(server: &Server) -> Canaries {
         .send()
         .await
         .json(201);
-    client.post("/stream", &action).stream().await.rest().await;
+    let mut stream = client.post("/stream", &action).stream().await;
+    let events = stream.headers["location"].to_str().unwrap().to_owned();
+    stream.rest().await;
+    let ticket = used_ticket(server, &client, &events).await;
     let wrong = json!({"type": "echo", "input": {"text": [input]}});
     client
         .post("/actions", &wrong)
@@ -105,11 +109,29 @@ async fn a_day(server: &Server) -> Canaries {
         .await
         .problem(401, "invalid_api_key");
     Canaries {
-        secrets: vec![secret, ROOT_KEY.to_owned()],
+        secrets: vec![secret, ticket, ROOT_KEY.to_owned()],
         password,
         email,
         input,
     }
+}
+
+/// A ticket for the stream at `events`, which was used well and badly; and one that is still good, in the database.
+async fn used_ticket(server: &Server, client: &Client, events: &str) -> String {
+    let path = format!("{}/stream-ticket", events.strip_suffix("/events").unwrap());
+    let new = async || {
+        let issued = client.request("POST", &path).send().await.json(201);
+        issued["ticket"].as_str().unwrap().to_owned()
+    };
+    let (ticket, _unused) = (new().await, new().await);
+    let with_ticket = format!("{events}?ticket={ticket}");
+    let anybody = server.anonymous();
+    let beside_a_key = client.get(&with_ticket).send().await;
+    beside_a_key.problem(401, "invalid_api_key");
+    anybody.get(&with_ticket).stream().await.rest().await;
+    let again = anybody.get(&with_ticket).send().await;
+    again.problem(401, "invalid_api_key");
+    ticket
 }
 
 /// Every row of every table, as text.

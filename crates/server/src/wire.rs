@@ -17,7 +17,7 @@ use deed_adapters::postgres::housekeeping::{
 };
 use deed_adapters::postgres::{
     Database, PgActionReader, PgActionTypes, PgApiKeys, PgAuthenticator, PgErasure, PgEventLog,
-    PgLeases, PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
+    PgLeases, PgStreamTickets, PgSubmissions, PgUsers, Sampler, WakeupHub, migrate, server_secret,
 };
 use deed_adapters::runner::{Runner, RunnerSettings, sweep};
 use deed_delivery::metrics::HttpMetrics;
@@ -31,7 +31,7 @@ use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
     ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
-    SubmitBatch, Work,
+    SubmitBatch, Tickets, Work,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -293,6 +293,11 @@ pub(crate) async fn wire(
         define_types,
         perform,
         cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
+        tickets: Tickets::new(
+            Arc::new(PgStreamTickets::new(database.clone())),
+            Arc::clone(&ids),
+        )
+        .keeping(retention.clone()),
         follow: Follow::new(log, wakeups, authenticator.clone(), Arc::clone(&clock))
             .keeping(retention),
     };

@@ -1,4 +1,4 @@
-//! What has to be done in the database now and then: partitions made ahead, old idempotency keys and old partitions
+//! What has to be done in the database now and then: partitions made ahead, old idempotency keys, tickets and partitions
 //! removed. One server at a time does it, for a term; when it falls silent another takes over.
 
 use std::sync::Arc;
@@ -13,12 +13,14 @@ use super::pool::Database;
 pub use idempotency_keys::prune_idempotency_keys;
 pub use partitions::{Gap, make_partitions, missing_partitions};
 pub use retention::drop_expired;
+pub use stream_tickets::prune_stream_tickets;
 pub use term::Term;
 
 mod calendar;
 mod idempotency_keys;
 mod partitions;
 mod retention;
+mod stream_tickets;
 mod term;
 
 /// How often what is to be done.
@@ -137,6 +139,7 @@ impl Housekeeper {
                 make_partitions(&self.database, self.clock.now(), self.retention).await,
             );
             note("pruned", prune_idempotency_keys(&self.database).await);
+            note("pruned", prune_stream_tickets(&self.database).await);
             note(
                 "dropped",
                 drop_expired(&self.database, &self.term, self.retention).await,

@@ -29,6 +29,9 @@ pub(crate) const SCHEME_PREFIX: &str = "deed:";
 /// Stands for "any valid key" where a scope would.
 pub(crate) const ANY_KEY: &str = "any";
 
+/// Ends the name of a requirement that a ticket for the stream meets as well.
+pub(crate) const OR_TICKET: &str = "|ticket";
+
 /// What a handler needs of its caller.
 pub(crate) trait Needs: 'static {
     /// The permission that the document names; `None` is any key.
@@ -148,14 +151,14 @@ fn current_request() -> Option<String> {
 }
 
 /// What a request says of its caller. Not yet believed.
-struct Credentials {
+pub(super) struct Credentials {
     keys: Vec<HeaderValue>,
     authorizations: Vec<HeaderValue>,
     users: Vec<HeaderValue>,
 }
 
 impl Credentials {
-    fn of(request: &HttpRequest) -> Self {
+    pub(super) fn of(request: &HttpRequest) -> Self {
         let all = |name: &str| request.headers().get_all(name).cloned().collect();
         Self {
             keys: all(X_API_KEY),
@@ -165,7 +168,12 @@ impl Credentials {
     }
 
     fn are_absent(&self) -> bool {
-        self.keys.is_empty() && self.authorizations.is_empty() && self.users.is_empty()
+        self.have_no_secret() && self.users.is_empty()
+    }
+
+    /// Whether no header carries a key.
+    pub(super) fn have_no_secret(&self) -> bool {
+        self.keys.is_empty() && self.authorizations.is_empty()
     }
 
     /// The one secret of the request: sent once, or twice the same.
@@ -181,7 +189,7 @@ impl Credentials {
     }
 
     /// The user to act for. One that is named but can't be read is an error, never nobody.
-    fn user(&self) -> Result<Option<UserId>, Refusal> {
+    pub(super) fn user(&self) -> Result<Option<UserId>, Refusal> {
         let Some(first) = self.users.first() else {
             return Ok(None);
         };
@@ -202,7 +210,7 @@ fn bearer(value: &str) -> Option<&str> {
         .then(|| token.trim_start_matches(' '))
 }
 
-async fn identify(
+pub(super) async fn identify(
     api: &Api,
     credentials: Credentials,
     witness: &Witness,

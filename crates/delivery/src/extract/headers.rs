@@ -100,17 +100,20 @@ impl FromRequest for AcceptHeader {
     type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let values = lines(request, header::ACCEPT.as_str());
+        let accepted = accept(request);
         gate::after(request, async move {
-            let accept: Vec<&str> = values
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .collect();
-            negotiate(Some(&accept.join(",")))
+            accepted
                 .map(Self)
                 .ok_or_else(|| Refusal::new(ErrorCode::NotAcceptable))
         })
     }
+}
+
+/// Which representation `Accept` asks for, if one will do.
+pub(super) fn accept(request: &HttpRequest) -> Option<Representation> {
+    let values = request.headers().get_all(header::ACCEPT);
+    let accept: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    negotiate(Some(&accept.join(",")))
 }
 
 /// `Last-Event-ID` as it was sent, at most once; what it must be, the stream knows.

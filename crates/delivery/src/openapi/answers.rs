@@ -106,7 +106,7 @@ mod tests {
     use deed_api::action::{ActionBatchBody, ActionBody, ActionErrorBody, ActionSummaryBody};
     use deed_api::action_type::{ActionTypeBody, RetryBody};
     use deed_api::api_key::{ApiKeyBody, IssuedApiKeyBody};
-    use deed_api::event::EventBody;
+    use deed_api::event::{EventBody, StreamTicketBody};
     use deed_api::health::HealthBody;
     use deed_api::lease::{
         FinishError, FinishedBody, FinishedItemBody, HeartbeatBody, LeaseBody, LeasedActionBody,
@@ -207,6 +207,10 @@ mod tests {
             ("RenewedBody", written::<RenewedBody>(renewed)),
             ("ReportedBody", written::<ReportedBody>(reported)),
             ("RetryBody", written::<RetryBody>(retry)),
+            (
+                "StreamTicketBody",
+                written::<StreamTicketBody>(json!({ "ticket": "t", "expires_at": AT })),
+            ),
             ("UserBody", written::<UserBody>(user)),
         ];
         let document = document();

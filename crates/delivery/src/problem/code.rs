@@ -30,7 +30,7 @@ impl Entry {
                     HeaderValue::from_static("Bearer realm=\"deed\""),
                 )]
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 vec![(header::RETRY_AFTER, HeaderValue::from_static("1"))]
             }
             _ => Vec::new(),
@@ -98,7 +98,7 @@ errors! {
         so "Name the user in the header `X-User-ID`, or use a user's key.";
     InvalidApiKey = UNAUTHORIZED "invalid_api_key" "Invalid API key"
         "Invalid API key."
-        means "No key was sent, or the key is malformed, unknown, expired or revoked, or its user is disabled or deleted; or `X-API-Key` and `Authorization` carry different keys. The answer is the same for all of these."
+        means "No key was sent, or the key is malformed, unknown, expired or revoked, or its user is disabled or deleted; or `X-API-Key` and `Authorization` carry different keys. The same of a stream's `ticket`, which is also refused when it was used before, is another action's, stands beside a key, or is to open anything but an event stream. The answer is the same for all of these."
         so "Send a valid key in `X-API-Key`, or as `Authorization: Bearer`.";
     InsufficientScope = FORBIDDEN "insufficient_scope" "Insufficient scope"
         "The key lacks a scope that this request needs."
@@ -200,6 +200,10 @@ errors! {
         "This Idempotency-Key belongs to a different request."
         means "The same `Idempotency-Key` came with another body before."
         so "Use a new key for each new request; repeat a request with its body unchanged.";
+    TooManyTickets = TOO_MANY_REQUESTS "too_many_tickets" "Too many tickets"
+        "Too many tickets for streams of this user's actions are good at the moment."
+        means "For the actions of one user 1,000 tickets are good at a time. A ticket that was used, or is older than a minute, doesn't count."
+        so "Ask for a ticket right before the stream is opened. Repeat the request after the time in `Retry-After`.";
     InternalError = INTERNAL_SERVER_ERROR "internal_error" "Internal error"
         "Something went wrong on the server's side."
         means "A bug. The server has logged it under the answer's `request_id`."

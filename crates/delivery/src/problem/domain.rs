@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::{self, HeaderValue};
 use deed_api::problem::Fault;
 use deed_domain::error::Violation;
+use deed_domain::ticket;
 use deed_domain::{Error, StoreError};
 
 use super::{ErrorCode, Refusal};
@@ -43,6 +44,8 @@ impl From<Error> for Refusal {
             Error::CursorBeyondEnd => Self::new(ErrorCode::InvalidCursor),
             Error::IdempotencyKeyReused => Self::new(ErrorCode::IdempotencyKeyReused),
             Error::IdempotencyInFlight => Self::new(ErrorCode::IdempotencyInFlight),
+            Error::TooManyTickets => Self::new(ErrorCode::TooManyTickets)
+                .header(header::RETRY_AFTER, seconds(ticket::LIFE)),
             Error::Overloaded { retry_after } => {
                 Self::new(ErrorCode::Overloaded).header(header::RETRY_AFTER, seconds(retry_after))
             }
@@ -127,6 +130,7 @@ mod tests {
             (Error::CursorBeyondEnd, "invalid_cursor", 400),
             (Error::IdempotencyKeyReused, "idempotency_key_reused", 422),
             (Error::IdempotencyInFlight, "idempotency_in_flight", 409),
+            (Error::TooManyTickets, "too_many_tickets", 429),
             (
                 Error::Overloaded {
                     retry_after: Duration::from_millis(1),

@@ -68,7 +68,6 @@ async fn what_is_to_come_is_not_there() {
         (Method::GET, format!("/users/{id}/export"), 404),
         (Method::POST, "/sessions".to_owned(), 404),
         (Method::POST, format!("/api-keys/{id}/rotate"), 404),
-        (Method::POST, format!("/actions/{id}/stream-ticket"), 404),
         (Method::GET, "/audit-events".to_owned(), 404),
         (Method::GET, "/metrics".to_owned(), 404),
     ];

@@ -23,5 +23,6 @@ mod queries;
 mod retry;
 mod streams;
 mod support;
+mod tickets;
 mod users;
 mod wire;

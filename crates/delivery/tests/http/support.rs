@@ -24,13 +24,13 @@ use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::ports::{
     Authenticator, Clock, Dispatch, EventPage, Ids, MockActionReader, MockActionTypes,
     MockApiKeyRepository, MockAuthenticator, MockClock, MockDispatch, MockEventLog, MockIds,
-    MockInputSchemas, MockLeases, MockPasswordHasher, MockSubmissions, MockUserRepository,
-    MockWakeups, NoTracer, Tracer, UserRepository, Wakeups,
+    MockInputSchemas, MockLeases, MockPasswordHasher, MockStreamTickets, MockSubmissions,
+    MockUserRepository, MockWakeups, NoTracer, Tracer, UserRepository, Wakeups,
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
     AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, SubmitBatch, Work,
+    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, SubmitBatch, Tickets, Work,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -55,6 +55,7 @@ pub(crate) struct Fakes {
     pub(crate) schemas: MockInputSchemas,
     pub(crate) actions: MockActionReader,
     pub(crate) log: MockEventLog,
+    pub(crate) tickets: MockStreamTickets,
     pub(crate) dispatch: MockDispatch,
     /// In its place, where a fake can't do.
     pub(crate) dispatching: Option<Arc<dyn Dispatch>>,
@@ -84,6 +85,7 @@ pub(crate) fn fakes() -> Fakes {
         schemas: MockInputSchemas::new(),
         actions: MockActionReader::new(),
         log: MockEventLog::new(),
+        tickets: MockStreamTickets::new(),
         dispatch: MockDispatch::new(),
         dispatching: None,
         leases: MockLeases::new(),
@@ -190,6 +192,7 @@ impl Fakes {
             define_types,
             perform,
             cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
+            tickets: Tickets::new(Arc::new(self.tickets), ids.clone()).keeping(retention.clone()),
             follow: Follow::new(log, wakeups, authenticator, clock).keeping(retention),
         };
         Api::new(Parts {
