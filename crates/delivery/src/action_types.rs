@@ -19,7 +19,7 @@ use crate::extract::caller::{CanReadActions, CanWriteTypes};
 use crate::extract::{Caller, NoQuery, PathName, Query, Valid};
 use crate::json::raw;
 use crate::list::List;
-use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
+use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
 const PATH: &str = "/action-types";
@@ -29,6 +29,25 @@ const EXAMPLE_PAGE: &str = r#"{"items":[{"name":"echo","performed_by":"handler",
 
 const EXAMPLE_PUT: &str = r#"{"input_schema":{"type":"object","required":["page"]},"max_attempts":5,"lease_seconds":20,"time_limit_seconds":86400,"max_running":20,"max_running_per_user":2}"#;
 const EXAMPLE_WORKERS: &str = r#"{"name":"report.render","performed_by":"workers","input_schema":{"type":"object","required":["page"]},"max_attempts":5,"attempt_timeout_seconds":300,"lease_seconds":20,"time_limit_seconds":86400,"max_running":20,"max_running_per_user":2,"max_running_per_replica":null,"retry":{"initial_seconds":1,"factor":2,"max_seconds":300}}"#;
+
+const TO_FIRST: &[Link] = &[Link {
+    operation: "getActionType",
+    id: "$response.body#/items/0/name",
+}];
+const TO_TYPE: &[Link] = &[
+    Link {
+        operation: "getActionType",
+        id: "$response.body#/name",
+    },
+    Link {
+        operation: "putActionType",
+        id: "$response.body#/name",
+    },
+    Link {
+        operation: "deleteActionType",
+        id: "$response.body#/name",
+    },
+];
 
 pub(crate) const LIST: Operation = Operation {
     id: "listActionTypes",
@@ -41,7 +60,7 @@ pub(crate) const LIST: Operation = Operation {
         headers: &["Link"],
         content: Content::Json,
         example: Example::Json(EXAMPLE_PAGE),
-        links: &[],
+        links: TO_FIRST,
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
@@ -128,7 +147,7 @@ pub(crate) const PUT: Operation = Operation {
             headers: &["Location"],
             content: Content::Json,
             example: Example::Json(EXAMPLE_WORKERS),
-            links: &[],
+            links: TO_TYPE,
         },
         Success {
             status: 200,
@@ -136,7 +155,7 @@ pub(crate) const PUT: Operation = Operation {
             headers: &[],
             content: Content::Json,
             example: Example::Json(EXAMPLE_WORKERS),
-            links: &[],
+            links: TO_TYPE,
         },
     ],
     errors: &[ErrorCode::TypeHasHandler],

@@ -63,6 +63,26 @@ const FROM_CREATED: &[Link] = &[
         operation: "getActionEvents",
         id: "$response.body#/id",
     },
+    Link {
+        operation: "retryAction",
+        id: "$response.body#/id",
+    },
+];
+
+/// From a list, or a batch.
+const FROM_FIRST: &[Link] = &[
+    Link {
+        operation: "getAction",
+        id: "$response.body#/items/0/id",
+    },
+    Link {
+        operation: "cancelAction",
+        id: "$response.body#/items/0/id",
+    },
+    Link {
+        operation: "getActionEvents",
+        id: "$response.body#/items/0/id",
+    },
 ];
 
 pub(crate) const CREATE: Operation = Operation {
@@ -248,7 +268,7 @@ pub(crate) const LIST: Operation = Operation {
         headers: &["Link"],
         content: Content::Json,
         example: Example::Json(EXAMPLE_PAGE),
-        links: &[],
+        links: FROM_FIRST,
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
@@ -361,7 +381,7 @@ pub(crate) const CANCEL: Operation = Operation {
             headers: &[],
             content: Content::Json,
             example: Example::Json(EXAMPLE_CANCELLED),
-            links: &[],
+            links: FROM_CREATED,
         },
         Success {
             status: 202,
@@ -369,7 +389,7 @@ pub(crate) const CANCEL: Operation = Operation {
             headers: &[],
             content: Content::Json,
             example: Example::Json(EXAMPLE_STOPPING),
-            links: &[],
+            links: FROM_CREATED,
         },
     ],
     errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],

@@ -36,6 +36,11 @@ const TO_KEY: &[Link] = &[
     },
 ];
 
+const TO_FIRST: &[Link] = &[Link {
+    operation: "getApiKey",
+    id: "$response.body#/items/0/id",
+}];
+
 pub(crate) const CREATE: Operation = Operation {
     id: "createApiKey",
     summary: "Issue an API key",
@@ -119,7 +124,7 @@ pub(crate) const LIST: Operation = Operation {
         headers: &["Link"],
         content: Content::Json,
         example: Example::Json(EXAMPLE_PAGE),
-        links: &[],
+        links: TO_FIRST,
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,

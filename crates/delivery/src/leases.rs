@@ -19,7 +19,7 @@ use crate::app::Api;
 use crate::extract::caller::CanWork;
 use crate::extract::{Caller, NoQuery, PathLease, Report as ReportBody, Valid};
 use crate::lease_id;
-use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
+use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 pub(crate) use finish::{FINISH, finish};
 pub(crate) use granting::{LEASE, lease};
@@ -36,6 +36,26 @@ const EXAMPLE_COMPLETE: &str = r#"{"output":{"url":"https://example.com/report.p
 const EXAMPLE_FAIL: &str =
     r#"{"error":{"code":"out_of_paper","message":"There is no paper."},"retryable":true}"#;
 const EXAMPLE_EMPTY: &str = "{}";
+
+/// What a worker does with the first lease that it is granted.
+const TO_FIRST_LEASE: &[Link] = &[
+    Link {
+        operation: "reportEvents",
+        id: "$response.body#/leases/0/lease_id",
+    },
+    Link {
+        operation: "completeLease",
+        id: "$response.body#/leases/0/lease_id",
+    },
+    Link {
+        operation: "failLease",
+        id: "$response.body#/leases/0/lease_id",
+    },
+    Link {
+        operation: "releaseLease",
+        id: "$response.body#/leases/0/lease_id",
+    },
+];
 
 pub(crate) const HEARTBEAT: Operation = Operation {
     id: "renewLeases",

@@ -39,11 +39,15 @@ const TO_USER: &[Link] = &[
     },
 ];
 
+const TO_FIRST: &[Link] = &[Link {
+    operation: "getUser",
+    id: "$response.body#/items/0/id",
+}];
+
 pub(crate) const CREATE: Operation = Operation {
     id: "createUser",
     summary: "Register a user",
-    description: "Registers an account. Needs the scope `users:write`, or no key at all where the operator has opened \
-        registration. With an `Idempotency-Key` the same request again answers the same user.",
+    description: "Registers an account. Where the operator has opened registration, no key is needed. With an `Idempotency-Key` the same request again answers the same user.",
     tag: Tag::Users,
     success: &[Success {
         status: 201,
@@ -119,7 +123,7 @@ pub(crate) const LIST: Operation = Operation {
         headers: &["Link"],
         content: Content::Json,
         example: Example::Json(EXAMPLE_PAGE),
-        links: &[],
+        links: TO_FIRST,
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
@@ -221,7 +225,7 @@ pub(crate) async fn me(
 pub(crate) const FIND: Operation = Operation {
     id: "getUser",
     summary: "Get a user",
-    description: "A user by id. Needs the scope `users:read`, unless it is the user that the caller acts for. With \
+    description: "A user by id. For the user that the caller acts for, any scope will do. With \
         `If-None-Match` 304 while it is as it was.",
     tag: Tag::Users,
     success: &[

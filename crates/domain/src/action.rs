@@ -23,7 +23,7 @@ pub use lease::{Grant, Lease, LeaseRef};
 pub use lease_request::{LeaseRequest, LeaseRequestId};
 pub use payload::{Payload, PayloadError};
 pub use retry::RetryPolicy;
-pub use state::{Attempts, Cancel, Command, Refused, State, Transition};
+pub use state::{Attempts, Cancel, Command, Refused, RetryReason, State, Transition};
 
 /// The name of an operation: 1–100 characters of `a`–`z`, `0`–`9`, `_`, `-` and dots between them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

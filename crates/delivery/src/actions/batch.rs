@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use apistos::api_operation;
 use deed_api::action::{ActionBatchBody, CreateActionBatch};
 
-use super::{read, render_overview};
+use super::{FROM_FIRST, read, render_overview};
 use crate::answer::Answer;
 use crate::app::Api;
 use crate::extract::caller::CanSubmit;
@@ -31,7 +31,7 @@ pub(crate) const CREATE: Operation = Operation {
         headers: &["Idempotency-Replayed"],
         content: Content::Json,
         example: Example::Json(EXAMPLE),
-        links: &[],
+        links: FROM_FIRST,
     }],
     errors: &[
         ErrorCode::UnknownActionType,

@@ -274,7 +274,16 @@ impl<T: ApiComponent + JsonBody> ApiComponent for Valid<T> {
             .iter()
             .map(|name| ((*name).to_owned(), described.clone()))
             .collect();
+        body.description = Some(format!("At most {}.", told(T::MAX_BYTES)));
         Some(body)
+    }
+}
+
+/// A number of bytes, for people.
+fn told(bytes: usize) -> String {
+    match bytes.div_euclid(KIB * KIB) {
+        whole if whole * KIB * KIB == bytes => format!("{whole} MiB"),
+        _ => format!("{} KiB", bytes.div_euclid(KIB)),
     }
 }
 
@@ -282,6 +291,13 @@ impl<T: ApiComponent + JsonBody> ApiComponent for Valid<T> {
 mod tests {
     use super::*;
     use deed_api::problem::Fault;
+
+    #[test]
+    fn sizes_are_told_in_whole_units() {
+        assert_eq!(told(64 * KIB), "64 KiB");
+        assert_eq!(told(4 * 1024 * KIB), "4 MiB");
+        assert_eq!(told(1025 * KIB), "1025 KiB");
+    }
 
     fn check<T: DeserializeOwned>(body: &str, code: ErrorCode, fault: Option<(&str, &str)>) {
         let Err(refusal) = parse::<T>(body.as_bytes()) else {

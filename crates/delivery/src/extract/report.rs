@@ -10,6 +10,7 @@ use deed_api::problem::Fault;
 use futures_util::future::LocalBoxFuture;
 use garde::Validate as _;
 use schemars::schema::{InstanceType, SchemaObject};
+use serde_json::json;
 
 use super::body::{self, JsonBody as _, Valid};
 use super::fault::{self, Part};
@@ -102,8 +103,16 @@ impl ApiComponent for Report {
 
     fn request_body() -> Option<RequestBody> {
         let mut body = Valid::<ReportEvents>::request_body()?;
+        let items =
+            json!({ "type": "array", "items": { "$ref": "#/components/schemas/WorkerEvent" } });
         let lines = SchemaObject {
             instance_type: Some(InstanceType::String.into()),
+            extensions: [
+                ("contentMediaType".to_owned(), json!(NDJSON)),
+                ("contentSchema".to_owned(), items),
+            ]
+            .into_iter()
+            .collect(),
             ..SchemaObject::default()
         };
         let lines = MediaType {

@@ -37,7 +37,7 @@ pub(crate) const FINISH: Operation = Operation {
         headers: &[],
         content: Content::Json,
         example: Example::Json(EXAMPLE),
-        links: &[],
+        links: super::TO_FIRST_LEASE,
     }],
     errors: &[],
     request_example: Some(EXAMPLE_REQUEST),

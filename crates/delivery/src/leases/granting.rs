@@ -36,7 +36,7 @@ pub(crate) const LEASE: Operation = Operation {
         headers: &[],
         content: Content::Json,
         example: Example::Json(EXAMPLE),
-        links: &[],
+        links: super::TO_FIRST_LEASE,
     }],
     errors: &[ErrorCode::Overloaded],
     request_example: Some(EXAMPLE_REQUEST),

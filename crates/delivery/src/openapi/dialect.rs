@@ -11,8 +11,9 @@ pub(super) fn to_3_1(document: &mut Value) {
         match name.as_str() {
             "paths" => each_operation(member),
             "components" => {
-                if let Some(schemas) = member["schemas"].as_object_mut() {
-                    schemas.values_mut().for_each(schema);
+                for (name, found) in member["schemas"].as_object_mut().into_iter().flatten() {
+                    schema(found);
+                    untitled(found, name);
                 }
             }
             _ => {}
@@ -37,6 +38,8 @@ fn each_operation(paths: &mut Value) {
                 }
             }
             schema(&mut parameter["schema"]);
+            untitled(&mut parameter["schema"], "String");
+            untitled(&mut parameter["schema"], "Uuid");
         }
         if let Some(body) = operation.get_mut("requestBody") {
             content(body);
@@ -105,6 +108,15 @@ fn schema(value: &mut Value) {
     }
     nullable(object);
     unwrap_one(object);
+}
+
+/// Drops a title that only repeats the name of a Rust type.
+fn untitled(schema: &mut Value, name: &str) {
+    if schema["title"] == name
+        && let Some(object) = schema.as_object_mut()
+    {
+        object.remove("title");
+    }
 }
 
 /// 3.0 allowed nothing beside `$ref`, so it was wrapped; 3.1 does.
@@ -274,6 +286,15 @@ mod tests {
             ] }),
             json!({ "type": "string", "enum": ["a", "b"], "description": "How.\n\n- `a`: First.\n- `b`: Second." }),
         );
+    }
+
+    #[test]
+    fn a_title_is_more_than_a_name() {
+        let mut schema = json!({ "title": "User" });
+        untitled(&mut schema, "Action");
+        assert_eq!(schema, json!({ "title": "User" }));
+        untitled(&mut schema, "User");
+        assert_eq!(schema, json!({}));
     }
 
     #[test]

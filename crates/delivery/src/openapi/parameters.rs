@@ -1,23 +1,76 @@
-//! The limits of parameters whose types can't say them: headers are read as text.
+//! What the types of parameters can't say: headers are read as text, and an id in a path is one of something.
 
+use deed_domain::action::ActionTypeName;
 use deed_domain::idempotency::IdempotencyKey;
+use deed_domain::page::Limit;
 use serde_json::{Map, Value, json};
 
 use super::{DocumentError, failed};
+use crate::problem::ErrorCode;
 
 /// A position in an action's log: digits alone.
 const POSITION: &str = "^[0-9]+$";
+/// Visible ASCII, bare or quoted.
+const WORD: &str = "^([!#-~][!-~]*|\"[!#-\\[\\]-~]+\")$";
 
-/// The names of parameters, wherever they stand, with what their schemas get.
-fn limits() -> [(&'static str, Value); 3] {
+/// A UUID in the hyphenated form. (`format: uuid` would say so too; but generated clients that make an object of it can't
+/// send that in a header.)
+const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
+
+/// The names of parameters, wherever they stand, with what their schemas get; null takes away.
+fn limits() -> [(&'static str, Value); 7] {
+    let codes: Vec<&str> = ErrorCode::ALL
+        .iter()
+        .map(|code| code.entry().code)
+        .collect();
     [
         (
             "Idempotency-Key",
-            json!({ "minLength": 1, "maxLength": IdempotencyKey::MAX }),
+            json!({ "minLength": 1, "maxLength": IdempotencyKey::MAX, "pattern": WORD }),
         ),
         ("Last-Event-ID", json!({ "pattern": POSITION })),
         ("last_event_id", json!({ "pattern": POSITION })),
+        ("X-User-ID", json!({ "format": null, "pattern": UUID })),
+        ("limit", json!({ "default": Limit::DEFAULT })),
+        (
+            "name",
+            json!({ "minLength": 1, "maxLength": ActionTypeName::MAX, "pattern": ActionTypeName::PATTERN }),
+        ),
+        ("code", json!({ "enum": codes })),
     ]
+}
+
+/// What stands in the paths that begin so.
+const IN_PATHS: [(&str, &str); 5] = [
+    ("/users/{id}", "The user's id."),
+    ("/api-keys/{id}", "The API key's id."),
+    ("/actions/{id}", "The action's id."),
+    ("/action-types/{name}", "The action type's name."),
+    ("/problems/{code}", "The error's code."),
+];
+
+/// Says of what the ids in paths are.
+///
+/// # Errors
+/// [`DocumentError`] when no path begins so.
+pub(super) fn tell_ids_apart(document: &mut Value) -> Result<(), DocumentError> {
+    for (beginning, description) in IN_PATHS {
+        let mut is_there = false;
+        let items = document["paths"].as_object_mut().into_iter().flatten();
+        for (_, item) in items.filter(|(path, _)| path.starts_with(beginning)) {
+            for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                let parameters = operation["parameters"].as_array_mut().into_iter().flatten();
+                for parameter in parameters.filter(|parameter| parameter["in"] == "path") {
+                    parameter["description"] = json!(description);
+                    is_there = true;
+                }
+            }
+        }
+        if !is_there {
+            return Err(failed(format!("no path begins with {beginning}")));
+        }
+    }
+    Ok(())
 }
 
 /// Puts the limits into the schemas of the parameters.
@@ -39,6 +92,9 @@ pub(super) fn limit(document: &mut Value) -> Result<(), DocumentError> {
             for (word, value) in limits.as_object().into_iter().flatten() {
                 parameter["schema"][word] = value.clone();
             }
+            if let Some(schema) = parameter["schema"].as_object_mut() {
+                schema.retain(|_, value| !value.is_null());
+            }
             is_there = true;
         }
         if !is_there {
@@ -51,6 +107,7 @@ pub(super) fn limit(document: &mut Value) -> Result<(), DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use deed_domain::id::UserId;
 
     /// The schemas of the parameters of this name, by operation.
     fn schemas(name: &str) -> Vec<(String, Value)> {
@@ -87,6 +144,57 @@ mod tests {
                 assert_eq!(takes(&schema, &text), is_one, "{id}: {length}");
             }
         }
+    }
+
+    #[test]
+    fn an_idempotency_key_is_visible() {
+        for (id, schema) in schemas("Idempotency-Key") {
+            for good in ["a", "import-7", "a\"b", "~!", "\"quoted\"", "\\"] {
+                assert!(takes(&schema, good), "{id}: {good}");
+            }
+            for wrong in ["", " ", "a b", "é", "\"", "\"\"", "\"open", "a\tb"] {
+                assert!(!takes(&schema, wrong), "{id}: {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_is_named_by_a_hyphenated_uuid() {
+        for (id, schema) in schemas("X-User-ID") {
+            for text in [
+                "0198c0de-0000-7000-8000-0000000000a1",
+                "0198C0DE-0000-7000-8000-0000000000A1",
+                "0198c0de0000700080000000000000a1",
+                "{0198c0de-0000-7000-8000-0000000000a1}",
+                "urn:uuid:0198c0de-0000-7000-8000-0000000000a1",
+                "0198c0de-0000-7000-8000-0000000000ag",
+                "",
+            ] {
+                assert_eq!(
+                    takes(&schema, text),
+                    text.parse::<UserId>().is_ok(),
+                    "{id}: {text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn ids_are_told_apart() {
+        let document: Value = serde_json::from_str(&super::super::document().unwrap()).unwrap();
+        for operation in ["/actions/{id}", "/api-keys/{id}", "/users/{id}"] {
+            let parameters = document["paths"][operation]["get"]["parameters"].as_array();
+            let id = parameters
+                .unwrap()
+                .iter()
+                .find(|found| found["name"] == "id");
+            let description = id.unwrap()["description"].as_str().unwrap();
+            assert!(
+                description.ends_with("'s id."),
+                "{operation}: {description}"
+            );
+        }
+        assert!(tell_ids_apart(&mut json!({ "paths": {} })).is_err());
     }
 
     #[test]
