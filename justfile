@@ -48,6 +48,10 @@ deny:
 shells:
     cargo xtask shells
 
+# Make clients from the OpenAPI document, and try them on a server
+clients:
+    cargo xtask clients
+
 # Write the OpenAPI document and the problems' pages anew
 api:
     cargo xtask openapi

@@ -8,7 +8,7 @@ mod lint;
 mod report;
 mod schemathesis;
 mod script;
-mod server;
+pub(crate) mod server;
 mod streams;
 
 use std::fs;

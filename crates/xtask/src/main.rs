@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod checks;
+mod clients;
 mod conformance;
 mod deny;
 mod dev;
@@ -59,6 +60,8 @@ Checking:
   conformance        What linters, Schemathesis and clients of server-sent events say of the HTTP interface (--minutes N, 3
                      unless told otherwise; --seed S; `conformance --help` says more; installs Python and npm packages in
                      target/, and python3, nodejs and npm with apt where they are missing)
+  clients            Clients in TypeScript and Python that others' generators make from docs/openapi.json compile, and get along
+                     with the server (installs npm and Python packages in target/tools)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -67,7 +70,8 @@ Measuring:
 
 Writing:
   old-server         Build the server of the first working day from the history, for the upgrade test (`test` does it too)
-  openapi            Write docs/openapi.json and docs/PROBLEMS.md anew
+  openapi            Write docs/openapi.json, docs/PROBLEMS.md and docs/CONFIG.md anew (--release: docs/openapi.released.json
+                     too, which later documents must not break)
   package            Build what is released, in target/package: .deb, archive, bill of materials, checksums
                      (--profile NAME, --target TRIPLE; installs cargo-deb and cargo-cyclonedx in target/)
 
@@ -99,7 +103,15 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let takes_arguments = matches!(
         task,
-        "bench" | "chaos" | "conformance" | "dev" | "test" | "fmt" | "package" | "package-test"
+        "bench"
+            | "chaos"
+            | "conformance"
+            | "dev"
+            | "test"
+            | "fmt"
+            | "openapi"
+            | "package"
+            | "package-test"
     );
     if let Some(unexpected) = arguments.first()
         && !takes_arguments
@@ -122,6 +134,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
         "telemetry" => return telemetry::run(),
+        "clients" => return clients::run(),
         "old-server" => return test::old_server(),
         "check" => checks::check()?,
         "fmt" => match arguments {
@@ -134,7 +147,11 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "docs" => checks::docs()?,
         "deny" => deny::run()?,
         "shells" => shells::check()?,
-        "openapi" => documents::write()?,
+        "openapi" => match arguments {
+            [] => documents::write()?,
+            [release] if release == "--release" => documents::release()?,
+            _ => bail!("`openapi` takes nothing but --release"),
+        },
         unknown => {
             say(format!(
                 "there is no task `{unknown}`; see `cargo xtask --help`"

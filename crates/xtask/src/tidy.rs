@@ -26,6 +26,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     faults.add(error_pages::check(root));
     say("Checking generated documents (this builds the binary) …");
     faults.add(documents::stale());
+    faults.add(documents::broken());
     faults.tell()
 }
 

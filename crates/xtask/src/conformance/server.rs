@@ -13,14 +13,14 @@ use crate::cargo::root;
 use crate::environment;
 
 /// The operator's key of these servers, which nobody else reaches.
-pub(super) const ROOT_KEY: &str = "the-root-key-of-the-conformance-run";
+pub(crate) const ROOT_KEY: &str = "the-root-key-of-the-conformance-run";
 
 /// How long it may take until it listens, and to drain.
 const START: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(40);
 
 /// `deed serve`, killed when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Running,
     /// What it writes.
     log: PathBuf,
@@ -30,7 +30,7 @@ pub(super) struct Server {
 impl Server {
     /// Starts the binary that was built on the database at `url`, listening at `listen`, with these further settings, and
     /// waits until it serves.
-    pub(super) fn start(
+    pub(crate) fn start(
         url: &str,
         listen: &str,
         settings: &[(&str, &str)],
@@ -64,12 +64,12 @@ impl Server {
         })
     }
 
-    pub(super) fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Asks it to stop as a service manager does, and waits until it has.
-    pub(super) fn stop(self) -> anyhow::Result<()> {
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
         let mut kill = Command::new("kill");
         kill.args(["-TERM", &self.process.id().to_string()]);
         crate::cargo::run(kill)?;
