@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::time::{Instant, interval, sleep, sleep_until};
+use uuid::Uuid;
 
 use crate::load::{Load, Totals};
 use crate::stage::Stage;
@@ -59,7 +60,7 @@ impl Age {
     pub(crate) async fn run(&self, stage: &Stage) -> anyhow::Result<bool> {
         let database = stage.connect().await?;
         let load = Arc::new(Load::new(stage, self.rate).await?);
-        self.fill(&database, stage).await?;
+        fill(&database, stage.user, Load::TYPE, self.history).await?;
 
         let running = Arc::clone(&load);
         let load_ends = tokio::spawn(async move { running.run().await });
@@ -148,37 +149,39 @@ impl Age {
         ));
         Ok(verdicts.iter().all(|verdict| verdict.has_held) && is_all_performed && is_clean)
     }
+}
 
-    /// Writes the history: actions of this month with their results and three events each, as if they had been
-    /// performed.
-    async fn fill(&self, database: &tokio_postgres::Client, stage: &Stage) -> anyhow::Result<()> {
-        let began = Instant::now();
-        let mut done = 0;
-        while done < self.history {
-            let count = CHUNK.min(self.history - done);
-            database
-                .execute(
-                    HISTORY,
-                    &[
-                        &stage.user.to_string(),
-                        &Load::TYPE,
-                        &i64::from(done),
-                        &i64::from(count),
-                        &i64::from(self.history),
-                    ],
-                )
-                .await
-                .context("the history can't be written")?;
-            done += count;
-            say(format!(
-                "{done} of {} finished actions written",
-                self.history
-            ));
-        }
-        database.batch_execute("ANALYZE; CHECKPOINT").await?;
-        say(format!("the history took {:.0?}", began.elapsed()));
-        Ok(())
+/// Writes `history` finished actions of a user: actions of this month with their results and three events each, as if
+/// they had been performed.
+pub(crate) async fn fill(
+    database: &tokio_postgres::Client,
+    user: Uuid,
+    action_type: &str,
+    history: u32,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut done = 0;
+    while done < history {
+        let count = CHUNK.min(history - done);
+        database
+            .execute(
+                HISTORY,
+                &[
+                    &user.to_string(),
+                    &action_type,
+                    &i64::from(done),
+                    &i64::from(count),
+                    &i64::from(history),
+                ],
+            )
+            .await
+            .context("the history can't be written")?;
+        done += count;
+        say(format!("{done} of {history} finished actions written"));
     }
+    database.batch_execute("ANALYZE; CHECKPOINT").await?;
+    say(format!("the history took {:.0?}", began.elapsed()));
+    Ok(())
 }
 
 /// $1 user, $2 type, $3 how many there are, $4 how many more, $5 how many in all: spread over the month up to now.

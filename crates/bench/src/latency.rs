@@ -20,6 +20,11 @@ impl Latencies {
             .saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// These too.
+    pub(crate) fn add(&mut self, others: &Self) -> anyhow::Result<()> {
+        Ok(self.0.add(&others.0)?)
+    }
+
     /// How many.
     pub(crate) fn count(&self) -> u64 {
         self.0.len()
@@ -34,6 +39,16 @@ impl Latencies {
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         self.0.value_at_percentile(percent) as f64 / 1_000.0
     }
+}
+
+/// How many a second `count` in `elapsed` are.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a count of far less than 2^52"
+)]
+pub(crate) fn per_second(count: u64, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
 }
 
 #[cfg(test)]

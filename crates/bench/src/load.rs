@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::bail;
 use deed_client::Client;
 use deed_client::api::action::CreateAction;
 use deed_client::api::action_type::PutActionType;
-use deed_client::api::lease::{CompleteLease, FinishItem, FinishLeases, LeaseActions, LeaseBody};
-use serde_json::value::RawValue;
+use deed_client::api::lease::LeaseBody;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use crate::latency::Latencies;
+use crate::latency::{Latencies, per_second};
+use crate::performer::Performer;
 use crate::stage::Stage;
 
 /// How many requests are under way at once at the most; more wait, and their waiting counts.
@@ -26,8 +25,6 @@ const TICK: Duration = Duration::from_millis(5);
 const WORKERS: usize = 2;
 /// How many actions a worker takes at a time.
 const BATCH: u16 = 64;
-/// How long a worker waits for work in one call, in seconds.
-const WAIT: u32 = 2;
 
 /// The load.
 pub(crate) struct Load {
@@ -182,57 +179,24 @@ impl Load {
 }
 
 impl Load {
-    /// Performs in batches: the end of one and the lease of the next go in one call.
     async fn work(&self, number: usize) -> anyhow::Result<()> {
-        let output = RawValue::from_string("{\"ok\":true}".to_owned())?;
-        let request = LeaseActions {
-            types: vec![Self::TYPE.to_owned()],
-            max: Some(BATCH),
-            wait_seconds: Some(WAIT),
-            lease_seconds: None,
-            request_id: None,
-            worker: format!("bench-{number}"),
+        let performer = Performer {
+            client: &self.client,
+            action_type: Self::TYPE,
+            batch: BATCH,
+            is_over: &self.is_over,
         };
-        let mut granted = self.client.lease_actions(&request).await?.leases;
-        loop {
-            self.note(&granted);
-            if granted.is_empty() {
-                if self.is_over.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                granted = self.client.lease_actions(&request).await?.leases;
-                continue;
+        let granted = |leases: &[LeaseBody]| {
+            let mut part = self.part();
+            for lease in leases {
+                part.granted.record(age(lease.action.id));
             }
-            let items = granted
-                .into_iter()
-                .map(|lease| FinishItem {
-                    lease_id: lease.lease_id,
-                    complete: Some(CompleteLease {
-                        output: output.clone(),
-                    }),
-                    fail: None,
-                })
-                .collect();
-            let ends = FinishLeases {
-                items,
-                then_lease: Some(request.clone()),
-            };
-            let finished = self.client.finish_leases(&ends).await?;
-            if let Some(lost) = finished.results.iter().find(|result| !result.ok) {
-                bail!("{} was not finished: {:?}", lost.lease_id, lost.error);
-            }
-            let count = u64::try_from(finished.results.len())?;
+        };
+        let performed = |count| {
             self.performed.fetch_add(count, Ordering::Relaxed);
             self.part().performed += count;
-            granted = finished.leases;
-        }
-    }
-
-    fn note(&self, granted: &[LeaseBody]) {
-        let mut part = self.part();
-        for lease in granted {
-            part.granted.record(age(lease.action.id));
-        }
+        };
+        performer.run(number, granted, performed).await
     }
 }
 
@@ -261,13 +225,4 @@ fn age(action: Uuid) -> Duration {
         Duration::new(seconds, nanoseconds)
     });
     now.saturating_sub(made)
-}
-
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "a count of far less than 2^52"
-)]
-fn per_second(count: u64, elapsed: Duration) -> f64 {
-    count as f64 / elapsed.as_secs_f64()
 }

@@ -6,10 +6,17 @@
 #![forbid(unsafe_code)]
 
 mod age;
+mod all;
+mod drive;
 mod latency;
 mod load;
+mod performer;
+mod report;
+mod scenarios;
 mod stage;
 mod terminal;
+mod wire;
+mod yardstick;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::age::Age;
+use crate::all::All;
 use crate::terminal::say;
 
 /// Load on a real server, and what it measures.
@@ -35,13 +43,17 @@ struct Cli {
     #[arg(long, value_name = "DIRECTORY", global = true)]
     pg_bin: Option<PathBuf>,
     #[command(subcommand)]
-    scenario: Scenario,
+    scenario: Option<Scenario>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
     /// A long history and a transaction that is held open, beside a steady load
     Age(Age),
+    All(All),
+    /// The handler that does nothing, which `all` starts by itself
+    #[command(hide = true)]
+    Bare,
 }
 
 #[tokio::main]
@@ -52,9 +64,14 @@ async fn main() -> ExitCode {
         scenario,
     } = Cli::parse();
     let run = async {
+        if matches!(scenario, Some(Scenario::Bare)) {
+            return yardstick::serve_bare().await.map(|()| true);
+        }
         let stage = stage::Stage::set(&server, pg_bin.as_deref()).await?;
-        match scenario {
+        match scenario.unwrap_or_else(|| Scenario::All(All::default())) {
             Scenario::Age(age) => age.run(&stage).await,
+            Scenario::All(all) => all.run(&stage).await,
+            Scenario::Bare => Ok(true),
         }
     };
     let ended = tokio::select! {

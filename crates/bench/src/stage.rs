@@ -1,5 +1,6 @@
 //! What a scenario plays on: a PostgreSQL of its own with its defaults, a server, a user, and keys.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,9 +28,16 @@ pub(crate) struct Stage {
     server: Child,
     cluster: Cluster,
     base: String,
+    /// The server's binary.
+    pub(crate) binary: PathBuf,
+    /// The directory of PostgreSQL's programs.
+    pub(crate) programs: PathBuf,
+    /// Where the server listens.
+    pub(crate) address: SocketAddr,
     /// For whom everything is performed.
     pub(crate) user: Uuid,
-    secret: String,
+    /// The secret of a key of the user.
+    pub(crate) secret: String,
 }
 
 impl Stage {
@@ -42,6 +50,7 @@ impl Stage {
             );
         }
         let installation = Installation::find(pg_bin)?;
+        let programs = installation.bin().to_owned();
         let cluster = tokio::task::spawn_blocking(move || {
             let options = Options {
                 user: "deed".to_owned(),
@@ -53,20 +62,13 @@ impl Stage {
             Cluster::start(&installation, &options, &mut |progress| say(progress))
         })
         .await??;
-        let mut server = Command::new(binary)
-            .args(["serve", "--migrate", "--listen", "127.0.0.1:0"])
-            .env_clear()
-            .env("RUST_LOG", "warn,deed_server=info")
-            .env("DATABASE_URL", cluster.url())
-            .env("DEED_ROOT_KEY", ROOT_KEY)
-            .env("DEED_METRICS_LISTEN", "off")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("{} can't be run", binary.display()))?;
+        let mut server = serve(
+            binary,
+            &cluster.url(),
+            &["--migrate", "--listen", "127.0.0.1:0"],
+        )?;
         let base = listening(&mut server).await?;
+        let address = base.trim_start_matches("http://").parse()?;
         let root = client(&base, ROOT_KEY)?;
         let user = root
             .create_user(&CreateUser {
@@ -86,6 +88,7 @@ impl Stage {
                     "actions:write",
                     "actions:work",
                     "types:write",
+                    "users:read",
                 ]
                 .map(str::to_owned)
                 .to_vec(),
@@ -96,6 +99,9 @@ impl Stage {
             server,
             cluster,
             base,
+            binary: binary.to_owned(),
+            programs,
+            address,
             user,
             secret: key.secret,
         })
@@ -104,6 +110,16 @@ impl Stage {
     /// A client with a key of the user, with connections of its own.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         client(&self.base, &self.secret)
+    }
+
+    /// Where the database is.
+    pub(crate) fn url(&self) -> String {
+        self.cluster.url()
+    }
+
+    /// The server's process.
+    pub(crate) fn process(&self) -> anyhow::Result<u32> {
+        self.server.id().context("the server has ended")
     }
 
     /// A connection to the database, beside the server's.
@@ -127,12 +143,30 @@ impl Drop for Stage {
     }
 }
 
+/// Starts the server `binary` on a database.
+pub(crate) fn serve(binary: &Path, url: &str, arguments: &[&str]) -> anyhow::Result<Child> {
+    Command::new(binary)
+        .arg("serve")
+        .args(arguments)
+        .env_clear()
+        .env("RUST_LOG", "warn,deed_server=info")
+        .env("DATABASE_URL", url)
+        .env("DEED_ROOT_KEY", ROOT_KEY)
+        .env("DEED_METRICS_LISTEN", "off")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("{} can't be run", binary.display()))
+}
+
 fn client(base: &str, secret: &str) -> anyhow::Result<Client> {
     Ok(Client::builder(base).api_key(secret).build()?)
 }
 
 /// Waits until the server says where it listens; passes on what it says.
-async fn listening(server: &mut Child) -> anyhow::Result<String> {
+pub(crate) async fn listening(server: &mut Child) -> anyhow::Result<String> {
     let said = server.stderr.take().context("the server has no output")?;
     let mut lines = BufReader::new(said).lines();
     let find = async {

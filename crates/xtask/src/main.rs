@@ -66,7 +66,7 @@ Checking:
                      (--profile NAME, --image-binary FILE)
 
 Measuring:
-  bench SCENARIO     Load on a release build with a PostgreSQL of its own; `bench --help` lists the scenarios
+  bench [SCENARIO]   Load on a release build with a PostgreSQL of its own; `bench --help` lists the scenarios
 
 Writing:
   old-server         Build the server of the first working day from the history, for the upgrade test (`test` does it too)
