@@ -7,7 +7,7 @@ use deed_domain::ports::TicketKept;
 use deed_domain::scope::{Permission, ScopeSet};
 use deed_domain::secret::{PlainSecret, SecretDigest, SecretKind};
 use deed_domain::ticket::{LIFE, MOST_PER_USER, NewTicket};
-use deed_domain::user::{UserChange, UserStatus};
+use deed_domain::user::{UserChange, UserCondition, UserStatus};
 use futures_util::future::join_all;
 
 use crate::api_keys::{issue, new_key};
@@ -125,7 +125,9 @@ pub async fn a_ticket_of_a_caller_who_is_refused_is_nobodys(store: &impl Store) 
         status: Some(UserStatus::Disabled),
         ..UserChange::default()
     };
-    ports.users.change(user, &change, &by).await.unwrap();
+    let of_any = UserCondition::default();
+    let changed = ports.users.change(user, &change, &of_any, &by).await;
+    changed.unwrap();
     assert_eq!(take(&ports, &of_acting, action).await, None);
     assert_eq!(take(&ports, &of_disabled, action).await, None);
 }
