@@ -87,6 +87,7 @@ impl AuthCache {
 mod tests {
     use super::*;
     use deed_domain::caller::Actor;
+    use deed_domain::key_limits::KeyLimits;
     use deed_domain::scope::ScopeSet;
 
     fn digest(n: u32) -> SecretDigest {
@@ -99,6 +100,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
     }
 

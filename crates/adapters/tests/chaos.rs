@@ -101,6 +101,7 @@ async fn submit(chaos: Arc<Chaos>, name: usize) -> HashMap<String, ActionId> {
                 retry_of: None,
                 input: Payload::empty_object(),
                 traceparent: None,
+                max_queued: None,
             };
             match submissions.submit(action, Some(idempotency.clone())).await {
                 Ok(Submitted::New) => {

@@ -94,6 +94,7 @@ impl Replica {
             retry_of: None,
             input: Payload::empty_object(),
             traceparent: None,
+            max_queued: None,
         };
         let submissions = PgSubmissions::new(self.database.clone(), self.hub.clone());
         let submitted = submissions.submit(action, None).await;

@@ -143,6 +143,7 @@ fn new_action(user: UserId) -> NewAction {
         retry_of: None,
         input: Payload::empty_object(),
         traceparent: None,
+        max_queued: None,
     }
 }
 

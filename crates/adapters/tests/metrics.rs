@@ -112,6 +112,7 @@ impl Fixture {
             retry_of: None,
             input: Payload::empty_object(),
             traceparent: None,
+            max_queued: None,
         };
         self.submissions.submit(action, None).await.unwrap();
         id

@@ -82,6 +82,7 @@ impl Fixture {
             retry_of: None,
             input: Payload::empty_object(),
             traceparent: None,
+            max_queued: None,
         };
         PgSubmissions::new(self.database.clone(), self.hub.clone())
             .submit(action, None)
@@ -288,7 +289,7 @@ async fn aged() -> (Fixture, Client) {
 async fn hot_statements_read_by_index_whatever_the_age_of_the_tables() {
     let (_fixture, client) = aged().await;
     for (name, sql, parameters) in [
-        ("submit", include_str!("../src/postgres/sql/submit.sql"), 18),
+        ("submit", include_str!("../src/postgres/sql/submit.sql"), 19),
         ("claim", include_str!("../src/postgres/sql/claim.sql"), 9),
         ("ready", include_str!("../src/postgres/sql/ready.sql"), 4),
         ("below", include_str!("../src/postgres/sql/below.sql"), 4),
@@ -412,6 +413,17 @@ async fn the_claim_reads_lane_by_lane_in_order() {
         plan.matches("Sort Key: u.place").count() * 2,
         "only the lanes themselves are sorted:\n{plan}"
     );
+}
+
+/// A limit costs as many rows as it allows, whatever else waits; without one, none.
+#[tokio::test]
+async fn what_waits_of_a_key_is_counted_by_its_index_up_to_the_limit() {
+    let (_fixture, client) = aged().await;
+    let plan = plan(&client, include_str!("../src/postgres/sql/submit.sql"), 19).await;
+    let (before, after) = plan.split_once("action_queue_counted").unwrap();
+    assert!(after.contains("counted_for = "), "{plan}");
+    let limits = before.rsplit("SubPlan").next().unwrap();
+    assert!(limits.contains("Limit"), "it counts all:\n{plan}");
 }
 
 /// The sweeper asks once a second, whatever is held.

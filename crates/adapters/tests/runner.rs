@@ -156,6 +156,7 @@ impl Replica {
             retry_of: None,
             input: Payload::parse(input).unwrap(),
             traceparent: None,
+            max_queued: None,
         };
         let submitted = PgSubmissions::new(self.database.clone(), self.hub.clone())
             .submit(action, None)

@@ -95,6 +95,7 @@ fn new_action(action_type: &str) -> NewAction {
         retry_of: None,
         input: Payload::empty_object(),
         traceparent: Some(asked_in()),
+        max_queued: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use chrono::{SubsecRound as _, TimeDelta};
 use deed_domain::caller::{Actor, Caller, Identity};
 use deed_domain::id::UserId;
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::ports::UserChanged;
 use deed_domain::scope::ScopeSet;
 use deed_domain::secret::{PlainSecret, SecretKind};
@@ -28,6 +29,7 @@ pub async fn a_secret_tells_its_bearer(store: &impl Store) {
         owner: Some(user),
         scopes: new.scopes,
         expires_at: new.expires_at,
+        limits: KeyLimits::NONE,
     };
     // The second time it may be remembered.
     for _ in 0..2 {
@@ -43,6 +45,7 @@ pub async fn the_root_key_may_everything(store: &impl Store) {
         owner: None,
         scopes: ScopeSet::everything(),
         expires_at: None,
+        limits: KeyLimits::NONE,
     };
     assert_eq!(
         ports.authenticator.authenticate(ROOT_KEY).await.unwrap(),

@@ -153,6 +153,7 @@ impl Ports {
             retry_of: None,
             input: json("{\"b\":1,\"a\":1.0}"),
             traceparent: None,
+            max_queued: None,
         }
     }
 

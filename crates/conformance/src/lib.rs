@@ -26,6 +26,7 @@ pub mod authenticator;
 pub mod checkpoints;
 pub mod erasure;
 mod fixtures;
+pub mod key_limits;
 pub mod leases;
 pub mod model;
 pub mod reading;
@@ -171,6 +172,14 @@ macro_rules! suites {
             what_is_out_of_reach_is_not_cancelled,
             cancelling_races_with_performing,
         ]);
+        $crate::suite!($store, key_limits: [
+            no_more_of_a_key_wait_than_may,
+            keys_are_counted_apart,
+            a_full_queue_still_answers_what_it_has_accepted,
+            a_batch_counts_whole,
+            what_goes_back_to_the_queue_waits_again,
+            requests_that_race_pass_the_limit_by_no_more_than_are_on_their_way,
+        ]);
         $crate::suite!($store, reading: [
             what_is_out_of_reach_is_not_found,
             many_are_found_as_far_as_they_are_in_reach,
@@ -276,6 +285,7 @@ mod tests {
             include_str!("erasure.rs"),
             include_str!("action_types.rs"),
             include_str!("submissions.rs"),
+            include_str!("key_limits.rs"),
             include_str!("reading.rs"),
             include_str!("leases.rs"),
             include_str!("slots.rs"),

@@ -64,6 +64,7 @@ pub(crate) const LIST: Operation = Operation {
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/action-types`.
@@ -113,6 +114,7 @@ pub(crate) const FIND: Operation = Operation {
     }],
     errors: &[ErrorCode::ActionTypeNotFound],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/action-types/{name}`.
@@ -160,6 +162,7 @@ pub(crate) const PUT: Operation = Operation {
     ],
     errors: &[ErrorCode::TypeHasHandler],
     request_example: Some(EXAMPLE_PUT),
+    deprecated: None,
 };
 
 /// PUT `/action-types/{name}`.
@@ -208,6 +211,7 @@ pub(crate) const REMOVE: Operation = Operation {
         ErrorCode::TypeHasActions,
     ],
     request_example: None,
+    deprecated: None,
 };
 
 /// DELETE `/action-types/{name}`.

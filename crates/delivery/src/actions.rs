@@ -42,12 +42,13 @@ const EXAMPLE_PAGE: &str = r#"{"items":[{"id":"0198c0de-0000-7000-8000-000000000
 /// The example of a body, here and for POST `/stream`.
 pub(crate) const EXAMPLE_REQUEST: &str = r#"{"type":"echo","input":{"text":"hello world"}}"#;
 
-/// The errors of accepting an action, here and for POST `/stream`.
-pub(crate) const SUBMIT_ERRORS: &[ErrorCode] = &[
+/// The errors of accepting an action.
+const SUBMIT_ERRORS: &[ErrorCode] = &[
     ErrorCode::UnknownActionType,
     ErrorCode::UserRequired,
     ErrorCode::IdempotencyInFlight,
     ErrorCode::IdempotencyKeyReused,
+    ErrorCode::TooManyQueued,
 ];
 
 const FROM_CREATED: &[Link] = &[
@@ -114,6 +115,7 @@ pub(crate) const CREATE: Operation = Operation {
     ],
     errors: SUBMIT_ERRORS,
     request_example: Some(EXAMPLE_REQUEST),
+    deprecated: None,
 };
 
 /// POST `/actions`.
@@ -272,6 +274,7 @@ pub(crate) const LIST: Operation = Operation {
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/actions`.
@@ -352,6 +355,7 @@ pub(crate) const FIND: Operation = Operation {
     }],
     errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/actions/{id}`.
@@ -394,6 +398,7 @@ pub(crate) const CANCEL: Operation = Operation {
     ],
     errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],
     request_example: None,
+    deprecated: None,
 };
 
 /// POST `/actions/{id}/cancel`.
@@ -436,8 +441,10 @@ pub(crate) const RETRY: Operation = Operation {
         ErrorCode::ActionNotRetryable,
         ErrorCode::IdempotencyInFlight,
         ErrorCode::IdempotencyKeyReused,
+        ErrorCode::TooManyQueued,
     ],
     request_example: None,
+    deprecated: None,
 };
 
 /// POST `/actions/{id}/retry`.

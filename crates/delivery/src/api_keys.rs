@@ -57,6 +57,7 @@ pub(crate) const CREATE: Operation = Operation {
     }],
     errors: &[ErrorCode::UserRequired],
     request_example: Some(r#"{"name":"laptop","scopes":["actions:read","actions:write"]}"#),
+    deprecated: None,
 };
 
 /// POST `/api-keys`.
@@ -128,6 +129,7 @@ pub(crate) const LIST: Operation = Operation {
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/api-keys`.
@@ -172,6 +174,7 @@ pub(crate) const CURRENT: Operation = Operation {
     }],
     errors: &[ErrorCode::UserRequired],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/api-keys/current`.
@@ -202,6 +205,7 @@ pub(crate) const FIND: Operation = Operation {
     }],
     errors: &[ErrorCode::ApiKeyNotFound],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/api-keys/{id}`.
@@ -233,6 +237,7 @@ pub(crate) const REVOKE: Operation = Operation {
     }],
     errors: &[ErrorCode::ApiKeyNotFound],
     request_example: None,
+    deprecated: None,
 };
 
 /// DELETE `/api-keys/{id}`.

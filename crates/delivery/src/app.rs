@@ -14,7 +14,7 @@ use apistos::app::{BuildConfig, OpenApiWrapper};
 use apistos::reference_or::ReferenceOr;
 use apistos::spec::Spec;
 use deed_api::limits::Limits;
-use deed_domain::caller::Caller;
+use deed_domain::caller::{Caller, Identity};
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
@@ -25,15 +25,19 @@ use deed_domain::store_time::StoreTime;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::deprecation::{Deprecated, Deprecations};
 use crate::docs::Document;
 use crate::health::Readiness;
 use crate::metrics::HttpMetrics;
 use crate::middleware::{cors, frame};
+use crate::openapi::operation::Operation;
 use crate::openapi::{self, DocumentError};
 use crate::problem::{ErrorCode, Refusal};
+use crate::rates::{Allowance, Rates};
 use crate::request_id::{self, RequestId};
 use crate::routes;
 use crate::server_key::ServerKey;
+use crate::streams::Places;
 
 /// The use cases that the interface calls.
 #[derive(Clone)]
@@ -154,6 +158,9 @@ pub struct Api {
 struct Inner {
     parts: Parts,
     document: Document,
+    deprecations: Deprecations,
+    rates: Rates,
+    places: Places,
 }
 
 impl Api {
@@ -162,9 +169,41 @@ impl Api {
     /// # Errors
     /// [`DocumentError`], which a test rules out.
     pub fn new(parts: Parts) -> Result<Self, DocumentError> {
-        let document = Document::new(openapi::document()?);
+        Self::with_operations(parts, routes::OPERATIONS)
+    }
+
+    /// The same, with one operation on its way out. For tests of what is told then.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when what is said of it can't be read.
+    #[doc(hidden)]
+    pub fn deprecating(
+        parts: Parts,
+        operation: &str,
+        deprecated: Deprecated,
+    ) -> Result<Self, DocumentError> {
+        let mut operations: Vec<Operation> = routes::OPERATIONS
+            .iter()
+            .map(|operation| **operation)
+            .collect();
+        for found in operations.iter_mut().filter(|found| found.id == operation) {
+            found.deprecated = Some(deprecated);
+        }
+        let operations: Vec<&Operation> = operations.iter().collect();
+        Self::with_operations(parts, &operations)
+    }
+
+    fn with_operations(parts: Parts, operations: &[&Operation]) -> Result<Self, DocumentError> {
+        let (document, deprecations) = openapi::described(operations)?;
+        let inner = Inner {
+            parts,
+            document: Document::new(document),
+            deprecations,
+            rates: Rates::default(),
+            places: Places::default(),
+        };
         Ok(Self {
-            inner: Arc::new(Inner { parts, document }),
+            inner: Arc::new(inner),
             spent: Arc::default(),
         })
     }
@@ -210,6 +249,24 @@ impl Api {
 
     pub(crate) fn tracer(&self) -> &dyn Tracer {
         self.inner.parts.tracer.as_ref()
+    }
+
+    pub(crate) fn deprecations(&self) -> &Deprecations {
+        &self.inner.deprecations
+    }
+
+    /// The streams that are open here.
+    pub(crate) fn places(&self) -> &Places {
+        &self.inner.places
+    }
+
+    /// Counts a request of a key that may make so many a second; answers what it may still do.
+    pub(crate) fn count(&self, identity: &Identity) -> Option<Allowance> {
+        let (key, rate) = (
+            identity.actor.key_id()?,
+            identity.limits.requests_per_second?,
+        );
+        Some(self.inner.rates.count(key, rate))
     }
 
     pub(crate) fn document(&self) -> &Document {

@@ -159,6 +159,7 @@ pub(crate) const OPENAPI: Operation = Operation {
     ],
     errors: &[ErrorCode::ValidationFailed, ErrorCode::PreconditionFailed],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/openapi.json`.
@@ -222,6 +223,7 @@ pub(crate) const PROBLEM: Operation = Operation {
     }],
     errors: &[ErrorCode::NotFound],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/problems/{code}`.

@@ -46,6 +46,7 @@ pub(crate) const LIVEZ: Operation = Operation {
     }],
     errors: &[ErrorCode::ValidationFailed],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/livez`.
@@ -73,6 +74,7 @@ pub(crate) const READYZ: Operation = Operation {
     }],
     errors: &[ErrorCode::ValidationFailed, ErrorCode::Unavailable],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/readyz`.

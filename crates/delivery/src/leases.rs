@@ -74,6 +74,7 @@ pub(crate) const HEARTBEAT: Operation = Operation {
     }],
     errors: &[],
     request_example: Some(EXAMPLE_HEARTBEAT),
+    deprecated: None,
 };
 
 /// POST `/leases/heartbeat`.
@@ -149,6 +150,7 @@ pub(crate) const REPORT: Operation = Operation {
     }],
     errors: &[ErrorCode::LeaseLost, ErrorCode::SequenceConflict],
     request_example: Some(EXAMPLE_EVENTS),
+    deprecated: None,
 };
 
 /// POST `/leases/{lease_id}/events`.
@@ -240,6 +242,7 @@ pub(crate) const COMPLETE: Operation = Operation {
     success: DONE,
     errors: &[ErrorCode::LeaseLost],
     request_example: Some(EXAMPLE_COMPLETE),
+    deprecated: None,
 };
 
 /// POST `/leases/{lease_id}/complete`.
@@ -271,6 +274,7 @@ pub(crate) const FAIL: Operation = Operation {
     success: DONE,
     errors: &[ErrorCode::LeaseLost],
     request_example: Some(EXAMPLE_FAIL),
+    deprecated: None,
 };
 
 /// POST `/leases/{lease_id}/fail`.
@@ -313,6 +317,7 @@ pub(crate) const RELEASE: Operation = Operation {
     success: DONE,
     errors: &[ErrorCode::LeaseLost],
     request_example: Some(EXAMPLE_EMPTY),
+    deprecated: None,
 };
 
 /// POST `/leases/{lease_id}/release`.

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::problem::ErrorCode;
 use crate::routes;
 use crate::streams::StreamEnd;
 
@@ -31,6 +32,14 @@ const LATENCY: [f64; 15] = [
 type RequestLabels = [(&'static str, &'static str); 3];
 type RouteLabels = [(&'static str, &'static str); 2];
 type ReasonLabel = [(&'static str, &'static str); 1];
+type LimitLabel = [(&'static str, &'static str); 1];
+
+/// The limits of keys, each by the code with which it refuses.
+const LIMITS: [(ErrorCode, &str); 3] = [
+    (ErrorCode::RateLimited, "rate"),
+    (ErrorCode::TooManyStreams, "streams"),
+    (ErrorCode::TooManyQueued, "queued"),
+];
 
 /// Where a stream begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +60,7 @@ struct Inner {
     duration: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     panics: Counter,
+    over_limit: Family<LimitLabel, Counter>,
     streams_open: Gauge,
     streams_opened: Counter,
     streams_resumed: Counter,
@@ -65,11 +75,16 @@ impl Default for Inner {
             // There from the start: a rate needs the zero that it begins at.
             drop(streams_ended.get_or_create(&reason(end)));
         }
+        let over_limit = Family::default();
+        for (_, limit) in LIMITS {
+            drop(over_limit.get_or_create(&[("limit", limit)]));
+        }
         Self {
             requests: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(LATENCY)),
             in_flight: Gauge::default(),
             panics: Counter::default(),
+            over_limit,
             streams_open: Gauge::default(),
             streams_opened: Counter::default(),
             streams_resumed: Counter::default(),
@@ -87,6 +102,7 @@ impl HttpMetrics {
             duration,
             in_flight,
             panics,
+            over_limit,
             streams_open,
             streams_opened,
             streams_resumed,
@@ -113,6 +129,11 @@ impl HttpMetrics {
             "http_panics",
             "Requests that were answered 500 because the code panicked",
             panics.clone(),
+        );
+        registry.register(
+            "http_requests_over_limit",
+            "Requests refused because their key had reached a limit, by limit",
+            over_limit.clone(),
         );
         registry.register(
             "streams_open",
@@ -213,6 +234,14 @@ impl InFlight {
     /// The code panicked while it served the request.
     pub(crate) fn panicked(&self) {
         self.metrics.panicked();
+    }
+
+    /// Its answer is this problem.
+    pub(crate) fn refused(&self, code: ErrorCode) {
+        if let Some((_, limit)) = LIMITS.iter().find(|(of, _)| *of == code) {
+            let counters = &self.metrics.0.over_limit;
+            counters.get_or_create(&[("limit", *limit)]).inc();
+        }
     }
 }
 

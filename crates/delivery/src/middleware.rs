@@ -3,9 +3,11 @@
 mod access;
 mod cors;
 mod frame;
+mod notices;
 mod serving;
 mod unread;
 
 pub(crate) use access::Witness;
 pub(crate) use cors::cors;
 pub(crate) use frame::{HeadOnly, frame};
+pub(crate) use notices::Notices;

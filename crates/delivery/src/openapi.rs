@@ -12,6 +12,7 @@
 
 mod access;
 mod answers;
+mod deprecation;
 mod dialect;
 mod events;
 mod headers;
@@ -32,6 +33,7 @@ use schemars::JsonSchema;
 use schemars::r#gen::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::deprecation::Deprecations;
 use crate::problem::ErrorCode;
 use crate::routes;
 use deed_api::problem::Problem;
@@ -48,8 +50,16 @@ pub struct DocumentError(String);
 /// # Errors
 /// [`DocumentError`], which a test rules out.
 pub fn document() -> Result<String, DocumentError> {
+    described(routes::OPERATIONS).map(|(document, _)| document)
+}
+
+/// The document of these operations, and which of them go away.
+pub(crate) fn described(
+    operations: &[&Operation],
+) -> Result<(String, Deprecations), DocumentError> {
     let found = described_by_apistos()?;
-    let mut merged = merge(found, routes::OPERATIONS)?;
+    let mut merged = merge(found, operations)?;
+    let deprecations = deprecation::mark(&mut merged, operations)?;
     answers::require_what_is_written(&mut merged)?;
     properties::say(&mut merged)?;
     parameters::limit(&mut merged)?;
@@ -58,7 +68,7 @@ pub fn document() -> Result<String, DocumentError> {
     for (name, schema) in events::schemas() {
         merged["components"]["schemas"][name] = schema;
     }
-    Ok(print::print(&merged, &routes::PATHS))
+    Ok((print::print(&merged, &routes::PATHS), deprecations))
 }
 
 fn failed(what: impl ToString) -> DocumentError {
@@ -179,7 +189,7 @@ impl Shared {
         let found = described["responses"]["200"]["content"]["application/json"]["schema"].take();
         let mut responses = Map::new();
         for success in operation.success {
-            let answer = success::answer(success, &found, targets)?;
+            let answer = success::answer(success, access, &found, targets)?;
             responses.insert(success.status.to_string(), answer);
         }
         for (status, codes) in problems::errors(operation, described, access) {

@@ -10,9 +10,10 @@ mod page;
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use deed_api::problem::{Fault, Problem};
 
@@ -61,6 +62,13 @@ impl Refusal {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.push((name, value));
         self
+    }
+
+    /// After how long to try again, in whole seconds, rounded up, at least one.
+    pub(crate) fn retry_after(self, pause: Duration) -> Self {
+        let rest = u64::from(pause.subsec_nanos() > 0);
+        let seconds = pause.as_secs().saturating_add(rest).max(1);
+        self.header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// Where to find what was made before the failure.
@@ -202,6 +210,11 @@ impl Draft {
         }
     }
 
+    /// Its code.
+    pub(crate) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     /// The status of the problem.
     pub(crate) fn status(&self) -> StatusCode {
         self.code.entry().status
@@ -248,11 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn the_wait_is_told_in_whole_seconds() {
+        let check = |milliseconds, expected: &str| {
+            let pause = Duration::from_millis(milliseconds);
+            let refusal = Refusal::new(ErrorCode::Overloaded).retry_after(pause);
+            let response = refusal.error_response();
+            let values: Vec<_> = response.headers().get_all(RETRY_AFTER).collect();
+            assert_eq!(values, [expected], "{milliseconds}");
+        };
+        check(0, "1");
+        check(1, "1");
+        check(1000, "1");
+        check(1001, "2");
+    }
+
+    #[test]
     fn a_refusals_own_header_beats_the_tables() {
-        let refusal = Refusal::new(ErrorCode::Unavailable).header(
-            actix_web::http::header::RETRY_AFTER,
-            HeaderValue::from_static("9"),
-        );
+        let refusal =
+            Refusal::new(ErrorCode::Unavailable).header(RETRY_AFTER, HeaderValue::from_static("9"));
         let response = refusal.error_response();
         let values: Vec<_> = response.headers().get_all("retry-after").collect();
         assert_eq!(values, ["9"]);

@@ -1,9 +1,11 @@
 //! `/stream`, `/actions/{id}/events`, and the tickets for the latter.
 
 mod feed;
+mod places;
 pub(crate) mod ticket;
 
 pub(crate) use feed::End as StreamEnd;
+pub(crate) use places::Places;
 
 use std::convert::Infallible;
 
@@ -23,7 +25,7 @@ use deed_domain::service::Followed;
 use futures_util::stream;
 
 use crate::accept::Representation;
-use crate::actions::{EXAMPLE_REQUEST, SUBMIT_ERRORS, submit_request};
+use crate::actions::{EXAMPLE_REQUEST, submit_request};
 use crate::answer::{Answer, IDEMPOTENCY_REPLAYED};
 use crate::app::Api;
 use crate::cursor::ListName;
@@ -37,6 +39,17 @@ use crate::list::List;
 use crate::metrics::StreamStart;
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
+use places::Place;
+
+/// Those of POST `/actions`, and its own.
+const STREAM_ERRORS: &[ErrorCode] = &[
+    ErrorCode::UnknownActionType,
+    ErrorCode::UserRequired,
+    ErrorCode::IdempotencyInFlight,
+    ErrorCode::IdempotencyKeyReused,
+    ErrorCode::TooManyQueued,
+    ErrorCode::TooManyStreams,
+];
 
 const PATH: &str = "/stream";
 
@@ -79,8 +92,9 @@ pub(crate) const CREATE: Operation = Operation {
         example: Example::Text(EXAMPLE_STREAM),
         links: &[],
     }],
-    errors: SUBMIT_ERRORS,
+    errors: STREAM_ERRORS,
     request_example: Some(EXAMPLE_REQUEST),
+    deprecated: None,
 };
 
 /// POST `/stream`.
@@ -96,6 +110,8 @@ pub(crate) async fn create(
     let caller = caller.caller;
     let idempotency = api.idempotency(Some(&caller), PATH, key.0, &body.bytes);
     let request = submit_request(body.value)?;
+    // Before anything is accepted: an action that nobody may follow was not asked for.
+    let place = api.places().take(&caller)?;
     let (submit, follow) = (api.services().submit.clone(), api.services().follow.clone());
     let (submission, followed) = api
         .run(async move {
@@ -108,7 +124,14 @@ pub(crate) async fn create(
     // It is accepted, whatever came of following it: who is told where it is needs no second try.
     let followed = followed.map_err(|error| Refusal::from(error).located(&location))?;
     let id = submission.id;
-    let mut response = respond(&api, id, StreamStart::First, followed, HeadRequest(false));
+    let mut response = respond(
+        &api,
+        id,
+        StreamStart::First,
+        followed,
+        HeadRequest(false),
+        place,
+    );
     let location = location
         .parse()
         .map_err(|error: header::InvalidHeaderValue| {
@@ -155,8 +178,10 @@ pub(crate) const EVENTS: Operation = Operation {
         ErrorCode::ActionGone,
         ErrorCode::InvalidCursor,
         ErrorCode::NotAcceptable,
+        ErrorCode::TooManyStreams,
     ],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/actions/{id}/events`.
@@ -183,6 +208,11 @@ pub(crate) async fn events(
                 Some(None) => return Err(refusal),
                 None => Sequence::START,
             };
+            let place = if head.0 {
+                Place::UNCOUNTED
+            } else {
+                api.places().take(&caller)?
+            };
             let follow = api.services().follow.clone();
             let followed = api
                 .run(async move { follow.run(&caller, id, after).await })
@@ -196,7 +226,7 @@ pub(crate) async fn events(
                 _ => StreamStart::Resumed,
             };
             Ok(EventsAnswer::Stream(respond(
-                &api, id, start, followed, head,
+                &api, id, start, followed, head, place,
             )))
         }
     }
@@ -272,6 +302,7 @@ fn respond(
     start: StreamStart,
     followed: Followed,
     head: HeadRequest,
+    place: Place,
 ) -> HttpResponse {
     let events = match followed {
         Followed::AtEnd => return HttpResponse::NoContent().finish(),
@@ -286,7 +317,7 @@ fn respond(
         // No body is sent after HEAD; an empty stream keeps the headers those of GET.
         return response.streaming(stream::empty::<Result<Bytes, Infallible>>());
     }
-    response.streaming(feed::start(api, action, start, events))
+    response.streaming(feed::start(api, action, start, events, place))
 }
 
 /// What GET `/actions/{id}/events` answers.

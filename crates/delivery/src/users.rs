@@ -67,6 +67,7 @@ pub(crate) const CREATE: Operation = Operation {
     request_example: Some(
         r#"{"email":"ada@example.com","name":"Ada Lovelace","password":"correct horse battery"}"#,
     ),
+    deprecated: None,
 };
 
 /// POST `/users`.
@@ -127,6 +128,7 @@ pub(crate) const LIST: Operation = Operation {
     }],
     errors: &[ErrorCode::InvalidCursor],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/users`.
@@ -203,6 +205,7 @@ pub(crate) const ME: Operation = Operation {
     }],
     errors: &[ErrorCode::UserRequired],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/users/me`.
@@ -248,6 +251,7 @@ pub(crate) const FIND: Operation = Operation {
     ],
     errors: &[ErrorCode::UserNotFound, ErrorCode::PreconditionFailed],
     request_example: None,
+    deprecated: None,
 };
 
 /// GET `/users/{id}`.
@@ -289,6 +293,7 @@ pub(crate) const CHANGE: Operation = Operation {
         ErrorCode::ExternalIdTaken,
     ],
     request_example: Some(r#"{"name":"Ada King","external_id":"crm-17"}"#),
+    deprecated: None,
 };
 
 /// PATCH `/users/{id}`.

@@ -88,6 +88,7 @@ mod tests {
     use chrono::DateTime;
     use deed_domain::caller::{Actor, Identity};
     use deed_domain::id::{ApiKeyId, UserId};
+    use deed_domain::key_limits::KeyLimits;
     use deed_domain::ports::{
         MockActionTypes, MockClock, MockIds, MockInputSchemas, MockPerformance, MockSubmissions,
         Stopped, Submitted,
@@ -190,6 +191,7 @@ mod tests {
             owner: Some(UserId::from_uuid(Uuid::from_u128(2))),
             scopes: ScopeSet::of([scope.parse().unwrap()]).unwrap(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself()
     }

@@ -24,6 +24,7 @@ use deed_domain::caller::{Actor, Attribution, Caller, Identity, Reach};
 use deed_domain::email::Email;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
 use deed_domain::idempotency::Idempotency;
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::page::{Page, PageRequest};
 use deed_domain::password::{Password, PasswordHash, PasswordPolicy};
 use deed_domain::ports::{
@@ -122,6 +123,7 @@ fn caller_for(user: UserId) -> Result<Caller, Failure> {
         owner: Some(user),
         scopes: ScopeSet::of(scopes)?,
         expires_at: None,
+        limits: KeyLimits::NONE,
     };
     Ok(identity.for_itself())
 }
@@ -443,6 +445,7 @@ mod tests {
             retry_of: None,
             input: Payload::empty_object(),
             traceparent: None,
+            max_queued: None,
         };
         let id = action.id;
         memory.submit(action, None).await.unwrap();

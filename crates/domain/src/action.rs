@@ -1,6 +1,7 @@
 //! Actions: named operations with JSON input, performed for a user, exactly recorded.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -258,6 +259,8 @@ pub struct NewAction {
     pub input: Payload,
     /// In which trace it is asked for.
     pub traceparent: Option<TraceParent>,
+    /// How many actions of its key may wait once its request is accepted; `None` is without limit.
+    pub max_queued: Option<NonZeroU32>,
 }
 
 /// How an action stands.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Error;
 use crate::id::{ApiKeyId, UserId};
+use crate::key_limits::KeyLimits;
 use crate::scope::{Permission, Scope, ScopeSet, TypeReach};
 use crate::user::UserStatus;
 
@@ -53,6 +54,8 @@ pub struct Identity {
     pub scopes: ScopeSet,
     /// From when on the secret is refused.
     pub expires_at: Option<DateTime<Utc>>,
+    /// How much it may use.
+    pub limits: KeyLimits,
 }
 
 /// Who makes this request: the key, and the user acted for.
@@ -139,6 +142,12 @@ impl Caller {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// How much its key may use.
+    #[must_use]
+    pub const fn limits(&self) -> KeyLimits {
+        self.identity.limits
     }
 
     /// Who acts.
@@ -241,6 +250,7 @@ mod tests {
             owner: Some(user(1)),
             scopes: ScopeSet::of(scopes.iter().map(|s| s.parse().unwrap())).unwrap(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
     }
 
@@ -250,6 +260,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
     }
 

@@ -87,6 +87,9 @@ pub enum Error {
     /// As many tickets for the streams of one user as there may be are good at the moment.
     #[error("too many tickets are good at a time")]
     TooManyTickets,
+    /// As many actions of the key wait as may.
+    #[error("too many actions of the key wait")]
+    TooManyQueued,
     /// Too much is going on; later it will work.
     #[error("too busy")]
     Overloaded {

@@ -83,6 +83,7 @@ mod tests {
     use super::*;
     use crate::caller::Identity;
     use crate::id::{ApiKeyId, UserId};
+    use crate::key_limits::KeyLimits;
     use crate::scope::ScopeSet;
     use uuid::Uuid;
 
@@ -109,6 +110,7 @@ mod tests {
             owner: Some(UserId::from_uuid(Uuid::from_u128(owner))),
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         };
         let key = |n| Actor::Key(ApiKeyId::from_uuid(Uuid::from_u128(n)));
         let scopes = [

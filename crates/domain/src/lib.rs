@@ -28,6 +28,7 @@ pub mod email;
 pub mod error;
 pub mod id;
 pub mod idempotency;
+pub mod key_limits;
 pub mod page;
 pub mod password;
 pub mod ports;

@@ -10,6 +10,7 @@ mod dev;
 mod example_workers;
 mod first_day;
 mod hostile;
+mod key_limits;
 mod metrics;
 mod operations;
 #[cfg(feature = "otel")]

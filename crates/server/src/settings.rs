@@ -4,12 +4,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::secret::RootKey;
 use zeroize::Zeroizing;
 
@@ -105,6 +107,18 @@ pub struct Settings {
     /// How long actions are kept with their results and events, 1d to 3650d; months go as a whole, below 14d weeks, once their last day is older
     #[arg(long, env = "DEED_RETENTION", default_value = "30d", value_parser = retention, value_name = "DURATION")]
     pub retention: Duration,
+
+    /// How many requests a second one key may make of this server; 0 is no limit
+    #[arg(long, env = "DEED_RATE_LIMIT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "REQUESTS")]
+    pub rate_limit: u32,
+
+    /// How many event streams one key may have open at this server; 0 is no limit
+    #[arg(long, env = "DEED_STREAMS_PER_KEY", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "STREAMS")]
+    pub streams_per_key: u32,
+
+    /// How many actions of one key may wait, at all servers together; 0 is no limit
+    #[arg(long, env = "DEED_QUEUED_PER_KEY", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000), value_name = "ACTIONS")]
+    pub queued_per_key: u32,
 }
 
 /// Where metrics are served.
@@ -275,6 +289,15 @@ impl Settings {
         }
     }
 
+    /// How much each key may use.
+    pub(crate) fn key_limits(&self) -> KeyLimits {
+        KeyLimits {
+            requests_per_second: NonZeroU32::new(self.rate_limit),
+            streams: NonZeroU32::new(self.streams_per_key),
+            queued: NonZeroU32::new(self.queued_per_key),
+        }
+    }
+
     /// Checks what one setting alone can't know.
     ///
     /// # Errors
@@ -383,6 +406,7 @@ mod tests {
         );
         assert_eq!(settings.retention.as_secs(), 30 * 24 * 3600);
         assert!(settings.docs && !settings.open_registration && settings.cors_origins.is_empty());
+        assert_eq!(settings.key_limits(), KeyLimits::NONE);
         settings.check().unwrap();
     }
 
@@ -398,6 +422,10 @@ mod tests {
             ["--retention=3651d"],
             ["--retention=30"],
             ["--listen=8080"],
+            ["--rate-limit=-1"],
+            ["--rate-limit=0.5"],
+            ["--streams-per-key=1000001"],
+            ["--queued-per-key=none"],
         ] {
             assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
@@ -423,6 +451,22 @@ mod tests {
         let nothing = parse(&["--cors-origins", ""]).unwrap();
         nothing.check().unwrap();
         assert!(nothing.origins().is_empty());
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_none() {
+        let limits = |arguments: &[&str]| parse(arguments).unwrap().key_limits();
+        let expected = KeyLimits {
+            requests_per_second: NonZeroU32::new(50),
+            streams: None,
+            queued: NonZeroU32::new(1_000_000),
+        };
+        let said = [
+            "--rate-limit=50",
+            "--streams-per-key=0",
+            "--queued-per-key=1000000",
+        ];
+        assert_eq!(limits(&said), expected);
     }
 
     #[test]

@@ -174,12 +174,15 @@ pub(crate) async fn wire(
         hub.clone(),
         Arc::clone(&ids),
     ));
-    let authenticator = Arc::new(PgAuthenticator::new(
-        database.clone(),
-        hub.clone(),
-        Arc::clone(&clock),
-        settings.root_key()?,
-    ));
+    let authenticator = Arc::new(
+        PgAuthenticator::new(
+            database.clone(),
+            hub.clone(),
+            Arc::clone(&clock),
+            settings.root_key()?,
+        )
+        .limiting(settings.key_limits()),
+    );
     let types = Arc::new(PgActionTypes::new(database.clone()));
     let actions = Arc::new(PgActionReader::new(database.clone()));
     let log = Arc::new(PgEventLog::new(database.clone()));
@@ -294,7 +297,7 @@ pub(crate) async fn wire(
         perform,
         cancel: Cancel::new(submissions, actions).keeping(retention.clone()),
         tickets: Tickets::new(
-            Arc::new(PgStreamTickets::new(database.clone())),
+            Arc::new(PgStreamTickets::new(database.clone()).limiting(settings.key_limits())),
             Arc::clone(&ids),
         )
         .keeping(retention.clone()),

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use deed_domain::caller::{Actor, Caller, Identity};
 use deed_domain::error::StoreError;
 use deed_domain::id::{ApiKeyId, UserId};
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::ports::{Authenticator, Clock};
 use deed_domain::scope::ScopeSet;
 use deed_domain::secret::{PlainSecret, RootKey, SecretDigest, SecretKind};
@@ -40,6 +41,7 @@ pub struct PgAuthenticator {
     hub: WakeupHub,
     clock: Arc<dyn Clock>,
     root: Option<RootKey>,
+    limits: KeyLimits,
     cache: AuthCache,
     used: Mutex<HashMap<ApiKeyId, DateTime<Utc>>>,
 }
@@ -58,9 +60,16 @@ impl PgAuthenticator {
             hub,
             clock,
             root,
+            limits: KeyLimits::NONE,
             cache: AuthCache::new(),
             used: Mutex::default(),
         }
+    }
+
+    /// The same, where each key has these limits. The root key has none.
+    #[must_use]
+    pub fn limiting(self, limits: KeyLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Writes down when keys were last used, every 10 s for as long as it is polled.
@@ -131,6 +140,7 @@ impl PgAuthenticator {
             owner: Some(UserId::from_uuid(user_id)),
             scopes: scope_set(&scopes, id)?,
             expires_at,
+            limits: self.limits,
         };
         let valid_for =
             valid_for_ms.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0)));
@@ -168,6 +178,7 @@ impl Authenticator for PgAuthenticator {
                 owner: None,
                 scopes: ScopeSet::everything(),
                 expires_at: None,
+                limits: KeyLimits::NONE,
             }));
         }
         // The check sum keeps random guesses away from the database.

@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use deed_domain::caller::{Actor, Caller, Identity, Reach};
 use deed_domain::error::StoreError;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::ports::{StreamTickets, TicketKept};
 use deed_domain::scope::ScopeSet;
 use deed_domain::secret::SecretDigest;
@@ -25,13 +26,23 @@ use super::statement::Statement;
 /// Tickets for streams in PostgreSQL.
 pub struct PgStreamTickets {
     database: Database,
+    limits: KeyLimits,
 }
 
 impl PgStreamTickets {
     /// Tickets for the streams of `database`.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self {
+            database,
+            limits: KeyLimits::NONE,
+        }
+    }
+
+    /// The same, where each key has these limits: a ticket's stream counts for the key that asked for it.
+    #[must_use]
+    pub fn limiting(self, limits: KeyLimits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -55,17 +66,16 @@ struct TakenRow {
     scopes: Option<Vec<String>>,
 }
 
-impl TryFrom<TakenRow> for Caller {
-    type Error = BadRow;
-
-    fn try_from(row: TakenRow) -> Result<Self, BadRow> {
-        let TakenRow {
+impl TakenRow {
+    /// Who asked for the ticket; a key has these limits.
+    fn caller(self, limits: KeyLimits) -> Result<Caller, BadRow> {
+        let Self {
             api_key_id,
             subject_id,
             caller_expires_at,
             owner_id,
             scopes,
-        } = row;
+        } = self;
         let identity = Identity {
             actor: api_key_id.map_or(Actor::Root, |id| Actor::Key(ApiKeyId::from_uuid(id))),
             owner: owner_id.map(UserId::from_uuid),
@@ -74,6 +84,7 @@ impl TryFrom<TakenRow> for Caller {
                 None => ScopeSet::everything(),
             },
             expires_at: caller_expires_at,
+            limits: api_key_id.map_or(KeyLimits::NONE, |_| limits),
         };
         match subject_id {
             None => Ok(identity.for_itself()),
@@ -128,6 +139,6 @@ impl StreamTickets for PgStreamTickets {
             .database
             .row::<TakenRow>(Access::Write, &statement)
             .await?;
-        Ok(row.map(Caller::try_from).transpose()?)
+        Ok(row.map(|row| row.caller(self.limits)).transpose()?)
     }
 }

@@ -67,6 +67,9 @@ struct SubmittedRow {
     seen: Option<i64>,
     #[diesel(sql_type = Bool)]
     is_limited: bool,
+    /// Of a request with which too many would wait.
+    #[diesel(sql_type = Bool)]
+    is_crowded: bool,
 }
 
 #[derive(QueryableByName)]
@@ -101,6 +104,7 @@ impl Submissions for PgSubmissions {
             BatchSubmitted::KeyReused => Submitted::KeyReused,
             BatchSubmitted::InFlight => Submitted::InFlight,
             BatchSubmitted::UnknownTypes(_) => Submitted::UnknownType,
+            BatchSubmitted::TooManyQueued => Submitted::TooManyQueued,
         })
     }
 
@@ -148,8 +152,15 @@ impl Submissions for PgSubmissions {
                 .filter(|(_, row)| !row.is_known)
                 .map(|(place, _)| place)
                 .collect();
+            let is_crowded = rows.iter().any(|row| row.is_crowded);
+            let may_pass = unknown.is_empty() && !is_crowded;
+            let refused = if unknown.is_empty() && is_crowded {
+                BatchSubmitted::TooManyQueued
+            } else {
+                BatchSubmitted::UnknownTypes(unknown)
+            };
             let Some(idempotency) = &idempotency else {
-                return Ok(BatchSubmitted::UnknownTypes(unknown));
+                return Ok(refused);
             };
             match look_up(&self.database, idempotency).await? {
                 Before::Made { id, batch } => {
@@ -158,8 +169,8 @@ impl Submissions for PgSubmissions {
                     return Ok(BatchSubmitted::Replayed(ids.collect()));
                 }
                 Before::OtherRequest => return Ok(BatchSubmitted::KeyReused),
-                Before::Nothing if unknown.is_empty() => {}
-                Before::Nothing => return Ok(BatchSubmitted::UnknownTypes(unknown)),
+                Before::Nothing if may_pass => {}
+                Before::Nothing => return Ok(refused),
             }
         }
         Ok(BatchSubmitted::InFlight)
@@ -271,4 +282,8 @@ fn submit_statement<'a>(requests: &[Asked<'a>], places: &[Place]) -> Statement<'
         }))
         .bind::<Array<SqlUuid>, Vec<Uuid>>(rows.iter().map(|row| row.first.as_uuid()).collect())
         .bind_places(places)
+        .bind::<Array<Nullable<Int4>>, Vec<Option<i32>>>(column(&rows, |action| {
+            let most = action.max_queued.filter(|_| action.api_key_id.is_some());
+            most.map(|most| i32::try_from(most.get()).unwrap_or(i32::MAX))
+        }))
 }

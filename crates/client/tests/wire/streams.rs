@@ -65,6 +65,11 @@ async fn a_lost_stream_goes_on_after_the_last_event() {
         Reply::cut_stream(&format!("{QUICK}{}{half}", events(3..=3))),
         Reply::nothing(),
         Reply::problem("503 Service Unavailable", "draining", "Retry-After: 0\r\n"),
+        Reply::problem(
+            "429 Too Many Requests",
+            "too_many_streams",
+            "Retry-After: 0\r\n",
+        ),
         Reply::stream(QUICK),
         Reply::stream(&format!("{}{}", events(4..=4), done(5))),
     ])
@@ -80,12 +85,19 @@ async fn a_lost_stream_goes_on_after_the_last_event() {
     assert_eq!(positions(&all(follow).await.unwrap()), [1, 2, 3, 4, 5]);
     assert_eq!(
         server.header("last-event-id"),
-        ["", "2", "3", "3", "3", "3"]
+        ["", "2", "3", "3", "3", "3", "3"]
     );
     let lost = lost.lock().unwrap().clone();
     assert_eq!(
         lost,
-        [(false, 2), (true, 3), (true, 3), (true, 3), (false, 3)]
+        [
+            (false, 2),
+            (true, 3),
+            (true, 3),
+            (true, 3),
+            (true, 3),
+            (false, 3)
+        ]
     );
 }
 

@@ -251,7 +251,12 @@ async fn what_got_no_answer_is_said_again_word_for_word() {
     let fake = Fake::start(|call, before| match (call.path.as_str(), before) {
         ("", 1) => granted_with(json!({}), json!({"checkpoint": {"said": 4}})),
         ("" | "/L/events" | "/L/complete", 0) => Reply::nothing(),
-        ("/L/events" | "/L/complete", 1) => Reply::problem(
+        ("/L/events", 1) => Reply::problem(
+            "429 Too Many Requests",
+            "rate_limited",
+            "Retry-After: 0\r\n",
+        ),
+        ("/L/complete", 1) => Reply::problem(
             "503 Service Unavailable",
             "unavailable",
             "Retry-After: 0\r\n",

@@ -30,6 +30,7 @@ impl<S: Workbench> Case<'_, S> {
             BatchSubmitted::KeyReused => Submitted::KeyReused,
             BatchSubmitted::InFlight => Submitted::InFlight,
             BatchSubmitted::UnknownTypes(_) => Submitted::UnknownType,
+            BatchSubmitted::TooManyQueued => Submitted::TooManyQueued,
         };
         let found = answer(found)?;
         prop_assert_eq!(found, expected);

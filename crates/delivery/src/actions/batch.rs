@@ -38,10 +38,12 @@ pub(crate) const CREATE: Operation = Operation {
         ErrorCode::UserRequired,
         ErrorCode::IdempotencyInFlight,
         ErrorCode::IdempotencyKeyReused,
+        ErrorCode::TooManyQueued,
         ErrorCode::ActionNotFound,
         ErrorCode::ActionGone,
     ],
     request_example: Some(EXAMPLE_REQUEST),
+    deprecated: None,
 };
 
 /// POST `/actions/batch`.

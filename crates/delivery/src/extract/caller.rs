@@ -16,7 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use super::gate;
 use super::headers::parameter;
 use crate::app::Api;
-use crate::middleware::Witness;
+use crate::middleware::{Notices, Witness};
 use crate::problem::{ErrorCode, Refusal};
 use crate::request_id;
 
@@ -78,9 +78,9 @@ impl<S: Needs> FromRequest for Caller<S> {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
-        let witness = Witness::of(request);
+        let told = Told::of(request);
         Box::pin(async move {
-            let caller = identify(&api?, credentials, &witness).await?;
+            let caller = identify(&api?, credentials, &told).await?;
             if let Some(permission) = S::REQUIRED {
                 caller.require(permission)?;
             }
@@ -111,15 +111,15 @@ impl FromRequest for Registrar {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
-        let witness = Witness::of(request);
+        let told = Told::of(request);
         Box::pin(async move {
             let api = api?;
             let is_open = api.settings().open_registration;
             let registrar = if is_open && credentials.are_absent() {
-                witness.saw_actor(Actor::Anonymous);
+                told.witness.saw_actor(Actor::Anonymous);
                 Self(None)
             } else {
-                let caller = identify(&api, credentials, &witness).await?;
+                let caller = identify(&api, credentials, &told).await?;
                 if !is_open {
                     caller.require(Permission::UsersWrite)?;
                 }
@@ -210,10 +210,27 @@ fn bearer(value: &str) -> Option<&str> {
         .then(|| token.trim_start_matches(' '))
 }
 
+/// Who is told what becomes known of a caller.
+pub(super) struct Told {
+    pub(super) witness: Witness,
+    notices: Notices,
+}
+
+impl Told {
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        Self {
+            witness: Witness::of(request),
+            notices: Notices::of(request),
+        }
+    }
+}
+
+/// Finds out who calls, and counts the request as soon as it is known whose it is: one that is too many costs nothing
+/// more. Who is unknown is not counted.
 pub(super) async fn identify(
     api: &Api,
     credentials: Credentials,
-    witness: &Witness,
+    told: &Told,
 ) -> Result<deed_domain::caller::Caller, Refusal> {
     let secret = credentials
         .secret()
@@ -221,17 +238,28 @@ pub(super) async fn identify(
         .to_owned();
     let user = credentials.user();
     let named = user.as_ref().ok().copied().flatten();
-    let identify = api.services().identify.clone();
-    let (actor, caller) = api
+    let (identify, counting) = (api.services().identify.clone(), api.clone());
+    let (actor, allowance, caller) = api
         .run_before(async move {
             let identity = identify.identity(&secret).await?;
             let actor = identity.actor;
-            Ok((actor, identify.caller(identity, named).await))
+            let allowance = counting.count(&identity);
+            let caller = match allowance.and_then(|allowance| allowance.refusal()) {
+                Some(refusal) => Err(refusal),
+                None => {
+                    let caller = identify.caller(identity, named).await;
+                    caller.map_err(Refusal::from)
+                }
+            };
+            Ok((actor, allowance, caller))
         })
         .await?;
-    witness.saw_actor(actor);
+    told.witness.saw_actor(actor);
+    if let Some(allowance) = allowance {
+        told.notices.allowance(allowance);
+    }
     let caller = caller?;
-    witness.saw(&caller);
+    told.witness.saw(&caller);
     // Only a valid key is told that its X-User-ID is malformed.
     user.map(|_| caller)
 }

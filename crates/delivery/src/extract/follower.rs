@@ -14,7 +14,7 @@ use deed_domain::id::ActionId;
 use deed_domain::scope::Permission;
 use futures_util::future::LocalBoxFuture;
 
-use super::caller::{Caller, CanReadActions, Credentials, OR_TICKET, identify};
+use super::caller::{Caller, CanReadActions, Credentials, OR_TICKET, Told, identify};
 use super::headers::accept;
 use super::{gate, query};
 use crate::accept::Representation;
@@ -41,13 +41,13 @@ impl FromRequest for Follower {
         let action = request.match_info().get("id").unwrap_or_default();
         let action = action.parse::<ActionId>().ok();
         let api = Api::of(request);
-        let witness = Witness::of(request);
+        let told = Told::of(request);
         Box::pin(async move {
             let api = api?;
             let caller = match (tickets.as_slice(), action) {
-                ([], _) => identify(&api, credentials, &witness).await?,
+                ([], _) => identify(&api, credentials, &told).await?,
                 ([ticket], Some(action)) if wants_stream && credentials.have_no_secret() => {
-                    redeem(&api, ticket.clone(), action, &credentials, &witness).await?
+                    redeem(&api, ticket.clone(), action, &credentials, &told.witness).await?
                 }
                 _ => return Err(Refusal::new(ErrorCode::InvalidApiKey)),
             };
@@ -58,6 +58,7 @@ impl FromRequest for Follower {
     }
 }
 
+/// The request is not counted for the key's rate: the one that asked for the ticket was. Its stream counts.
 async fn redeem(
     api: &Api,
     ticket: String,

@@ -41,6 +41,7 @@ pub(crate) const FINISH: Operation = Operation {
     }],
     errors: &[],
     request_example: Some(EXAMPLE_REQUEST),
+    deprecated: None,
 };
 
 /// POST `/leases/finish`.

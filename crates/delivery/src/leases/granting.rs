@@ -40,6 +40,7 @@ pub(crate) const LEASE: Operation = Operation {
     }],
     errors: &[ErrorCode::Overloaded],
     request_example: Some(EXAMPLE_REQUEST),
+    deprecated: None,
 };
 
 /// POST `/leases`.

@@ -13,6 +13,7 @@ use deed_api::problem::MEDIA_TYPE;
 use futures_util::FutureExt;
 
 use super::access::Access;
+use super::notices::Notices;
 use super::serving;
 use super::unread::Held;
 use crate::app::Api;
@@ -60,6 +61,14 @@ where
         request.head_mut().method = Method::GET;
         request.extensions_mut().insert(HeadOnly);
     }
+    let notices = Notices::default();
+    request.extensions_mut().insert(notices.clone());
+    if let Some(deprecation) = api
+        .deprecations()
+        .find(request.method(), || request.match_pattern())
+    {
+        notices.deprecated(deprecation.clone());
+    }
 
     let current = request_id::Current {
         id: id.clone(),
@@ -72,6 +81,7 @@ where
             instance,
             access,
             in_flight,
+            notices,
             knows_chunks: request.version() >= Version::HTTP_11,
             body: Held::of(&mut request),
             serving,
@@ -104,6 +114,7 @@ struct Frame {
     instance: String,
     access: Access,
     in_flight: InFlight,
+    notices: Notices,
     knows_chunks: bool,
     body: Option<Held>,
     /// None where the request comes from no connection.
@@ -157,6 +168,7 @@ impl Frame {
                 response
             };
         decorate(response.headers_mut(), &self.id);
+        self.notices.write(response.headers_mut());
         if !self.knows_chunks && response.body().size() == BodySize::Stream {
             // The connection's end is then the answer's.
             response.head_mut().no_chunking(true);
@@ -189,6 +201,7 @@ impl Frame {
 
     fn write(&self, draft: Draft, response: HttpResponse) -> HttpResponse {
         let status = draft.status();
+        self.in_flight.refused(draft.code());
         let problem = draft.finish(&self.instance, self.id.as_str());
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = response.set_body(BoxBody::new(body));

@@ -18,8 +18,11 @@ struct Header {
 /// The headers of every answer.
 pub(super) const ON_EVERY_ANSWER: [&str; 2] = ["X-Request-Id", "Cache-Control"];
 
+/// The headers of answers to a key that may make so many requests a second.
+pub(super) const OF_LIMITED_KEYS: [&str; 2] = ["RateLimit-Policy", "RateLimit"];
+
 /// Every header of an answer that the document names.
-const HEADERS: [Header; 10] = [
+const HEADERS: [Header; 14] = [
     Header {
         name: "X-Request-Id",
         description: "Names the request; also on each of its log lines. One that the client sent is kept.",
@@ -89,6 +92,35 @@ const HEADERS: [Header; 10] = [
         schema: r#"{"type":"string","enum":["no"]}"#,
         example: r#""no""#,
         is_always_there: false,
+    },
+    Header {
+        name: "RateLimit-Policy",
+        description: "To a key with a limit of requests: how many (`q`) it may make in how many seconds (`w`), of each server.",
+        schema: r#"{"type":"string"}"#,
+        example: r#""\"default\";q=50;w=1""#,
+        is_always_there: false,
+    },
+    Header {
+        name: "RateLimit",
+        description: "To a key with a limit of requests: how many more (`r`) may follow at once, and within how many seconds \
+            (`t`) all may again.",
+        schema: r#"{"type":"string"}"#,
+        example: r#""\"default\";r=49;t=1""#,
+        is_always_there: false,
+    },
+    Header {
+        name: "Deprecation",
+        description: "Since when this should not be used any more (RFC 9745): `@` and seconds since 1970.",
+        schema: r#"{"type":"string","pattern":"^@-?[0-9]+$"}"#,
+        example: r#""@1769817600""#,
+        is_always_there: true,
+    },
+    Header {
+        name: "Sunset",
+        description: "From when on this may be gone (RFC 8594), as an HTTP date.",
+        schema: r#"{"type":"string"}"#,
+        example: r#""Wed, 01 Jul 2026 00:00:00 GMT""#,
+        is_always_there: true,
     },
 ];
 

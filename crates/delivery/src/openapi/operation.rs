@@ -1,6 +1,7 @@
 //! What the OpenAPI document says of an operation beyond what its handler's types say. Each constant stands beside
 //! its handler.
 
+use crate::deprecation::Deprecated;
 use crate::problem::ErrorCode;
 
 /// The extras of one operation.
@@ -20,6 +21,8 @@ pub(crate) struct Operation {
     pub(crate) errors: &'static [ErrorCode],
     /// An example of the body, as JSON.
     pub(crate) request_example: Option<&'static str>,
+    /// Whether it goes away, and when.
+    pub(crate) deprecated: Option<Deprecated>,
 }
 
 /// The groups of operations.

@@ -8,6 +8,9 @@ use super::operation::Operation;
 use super::{DocumentError, headers};
 use crate::problem::ErrorCode;
 
+/// The statuses of errors that come before it is known whose request it is: wrong key, target too long.
+const BEFORE_COUNTING: [u16; 2] = [401, 414];
+
 /// The errors of an operation, by status: its own, and those that come with what it takes.
 pub(super) fn errors(
     operation: &Operation,
@@ -39,6 +42,7 @@ pub(super) fn errors(
             ErrorCode::ActAsNotAllowed,
             ErrorCode::UserDisabled,
             ErrorCode::UserNotFound,
+            ErrorCode::RateLimited,
             ErrorCode::Unavailable,
         ]);
     }
@@ -96,9 +100,12 @@ pub(super) fn response(codes: &[ErrorCode]) -> Result<Value, DocumentError> {
             "status": { "const": status },
         },
     });
+    let is_counted = status.is_none_or(|status| !BEFORE_COUNTING.contains(&status));
+    let of_limits = headers::OF_LIMITED_KEYS.into_iter().filter(|_| is_counted);
+    let names = own.iter().map(|name| name.as_str()).chain(of_limits);
     Ok(json!({
         "description": description,
-        "headers": headers::of_answer(own.iter().map(|name| name.as_str()))?,
+        "headers": headers::of_answer(names)?,
         "content": { MEDIA_TYPE: { "schema": schema, "examples": examples } },
     }))
 }
@@ -144,7 +151,7 @@ fn example(code: ErrorCode, beside: &[ErrorCode]) -> Value {
         ErrorCode::ActionNotFound | ErrorCode::ActionGone => (ACTION, Vec::new()),
         ErrorCode::ActionNotRetryable => (RETRY, Vec::new()),
         ErrorCode::TooManyTickets => (TICKET, Vec::new()),
-        ErrorCode::NotAcceptable => (EVENTS, Vec::new()),
+        ErrorCode::NotAcceptable | ErrorCode::TooManyStreams => (EVENTS, Vec::new()),
         ErrorCode::ActionTypeNotFound | ErrorCode::TypeHasHandler | ErrorCode::TypeHasActions => {
             (TYPE, Vec::new())
         }

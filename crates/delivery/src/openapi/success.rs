@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::access::Access;
 use super::links::Targets;
 use super::operation::{Content, Example, Success};
 use super::{DocumentError, events, failed, headers};
@@ -12,12 +13,17 @@ use super::{DocumentError, events, failed, headers};
 /// [`DocumentError`] when its content lacks a schema or an example, or a header or a link leads nowhere.
 pub(super) fn answer(
     success: &Success,
+    access: Access,
     found: &Value,
     targets: &Targets,
 ) -> Result<Value, DocumentError> {
+    let of_limits = headers::OF_LIMITED_KEYS
+        .into_iter()
+        .filter(|_| access != Access::Public);
+    let names = success.headers.iter().copied().chain(of_limits);
     let mut answer = json!({
         "description": success.description,
-        "headers": headers::of_answer(success.headers.iter().copied())?,
+        "headers": headers::of_answer(names)?,
     });
     let content = content(success, found)?;
     if !content.is_empty() {

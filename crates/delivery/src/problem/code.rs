@@ -204,6 +204,18 @@ errors! {
         "Too many tickets for streams of this user's actions are good at the moment."
         means "For the actions of one user 1,000 tickets are good at a time. A ticket that was used, or is older than a minute, doesn't count."
         so "Ask for a ticket right before the stream is opened. Repeat the request after the time in `Retry-After`.";
+    RateLimited = TOO_MANY_REQUESTS "rate_limited" "Rate limited"
+        "The key makes too many requests."
+        means "The key has made more requests within a second than it may. Each server counts what it serves. Nothing was done."
+        so "Repeat the request after the time in `Retry-After`. `RateLimit` on each answer says how many more may follow at once.";
+    TooManyStreams = TOO_MANY_REQUESTS "too_many_streams" "Too many streams"
+        "The key has as many streams open as it may."
+        means "The key has as many event streams open at this server as it may. Nothing was done: no action was accepted."
+        so "Close a stream, or repeat the request after the time in `Retry-After`. A stream whose client has gone is closed at once where the connection was ended, else within a minute.";
+    TooManyQueued = TOO_MANY_REQUESTS "too_many_queued" "Too many actions waiting"
+        "As many actions of the key wait as may."
+        means "With this request more actions of the key would wait, queued, scheduled or backing off, than may. Nothing was accepted. A batch counts whole: one that is larger than the limit is never accepted."
+        so "Repeat the request after the time in `Retry-After`, once some of the key's actions have begun; or cancel some that wait.";
     InternalError = INTERNAL_SERVER_ERROR "internal_error" "Internal error"
         "Something went wrong on the server's side."
         means "A bug. The server has logged it under the answer's `request_id`."
@@ -240,6 +252,7 @@ impl ErrorCode {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::URI_TOO_LONG => Self::TargetTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::InternalError,
@@ -284,7 +297,9 @@ mod tests {
 
     #[test]
     fn a_frameworks_status_keeps_its_number() {
-        for status in [400, 401, 403, 404, 405, 406, 412, 413, 414, 415, 500, 503] {
+        for status in [
+            400, 401, 403, 404, 405, 406, 412, 413, 414, 415, 429, 500, 503,
+        ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(ErrorCode::of_status(status).entry().status, status);
         }

@@ -1,8 +1,5 @@
 //! The domain's errors in the words of the interface. No `_ =>`: a new error asks for its row.
 
-use std::time::Duration;
-
-use actix_web::http::header::{self, HeaderValue};
 use deed_api::problem::Fault;
 use deed_domain::error::Violation;
 use deed_domain::ticket;
@@ -44,10 +41,10 @@ impl From<Error> for Refusal {
             Error::CursorBeyondEnd => Self::new(ErrorCode::InvalidCursor),
             Error::IdempotencyKeyReused => Self::new(ErrorCode::IdempotencyKeyReused),
             Error::IdempotencyInFlight => Self::new(ErrorCode::IdempotencyInFlight),
-            Error::TooManyTickets => Self::new(ErrorCode::TooManyTickets)
-                .header(header::RETRY_AFTER, seconds(ticket::LIFE)),
+            Error::TooManyTickets => Self::new(ErrorCode::TooManyTickets).retry_after(ticket::LIFE),
+            Error::TooManyQueued => Self::new(ErrorCode::TooManyQueued),
             Error::Overloaded { retry_after } => {
-                Self::new(ErrorCode::Overloaded).header(header::RETRY_AFTER, seconds(retry_after))
+                Self::new(ErrorCode::Overloaded).retry_after(retry_after)
             }
             Error::Store(error) => error.into(),
         }
@@ -71,12 +68,6 @@ fn pointed_at(violations: Vec<Violation>) -> Vec<Fault> {
         .collect()
 }
 
-/// Whole seconds, rounded up, at least one.
-fn seconds(duration: Duration) -> HeaderValue {
-    let rest = u64::from(duration.subsec_nanos() > 0);
-    HeaderValue::from(duration.as_secs().saturating_add(rest).max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +75,7 @@ mod tests {
     use deed_domain::action::Sequence;
     use deed_domain::error::NotRetryable;
     use std::sync::Arc;
+    use std::time::Duration;
 
     /// One test per code that the domain can cause.
     #[test]
@@ -131,6 +123,7 @@ mod tests {
             (Error::IdempotencyKeyReused, "idempotency_key_reused", 422),
             (Error::IdempotencyInFlight, "idempotency_in_flight", 409),
             (Error::TooManyTickets, "too_many_tickets", 429),
+            (Error::TooManyQueued, "too_many_queued", 429),
             (
                 Error::Overloaded {
                     retry_after: Duration::from_millis(1),
@@ -170,16 +163,5 @@ mod tests {
             refusal.named_faults(),
             [Fault::at_pointer("#/input/text", "is required")]
         );
-    }
-
-    #[test]
-    fn the_wait_is_told_in_whole_seconds() {
-        let check = |milliseconds, expected: &str| {
-            assert_eq!(seconds(Duration::from_millis(milliseconds)), expected)
-        };
-        check(0, "1");
-        check(1, "1");
-        check(1000, "1");
-        check(1001, "2");
     }
 }

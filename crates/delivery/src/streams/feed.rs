@@ -19,16 +19,19 @@ use crate::app::{Api, HttpSettings};
 use crate::metrics::StreamStart;
 use crate::request_id;
 use crate::sse;
+use crate::streams::places::Place;
 
 /// A chunk on its way, with its share of the bytes that may wait.
 type Chunk = (Bytes, OwnedSemaphorePermit);
 
-/// Starts the task and answers the body that it feeds. Dropping the body ends the task.
+/// Starts the task and answers the body that it feeds. Dropping the body ends the task, however far it is, and leaves
+/// `place`.
 pub(super) fn start(
     api: &Api,
     action: ActionId,
     start: StreamStart,
     events: BoxStream<'static, Event>,
+    place: Place,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     let settings = api.settings();
     let (sender, receiver) = mpsc::channel(settings.stream_buffer_events.max(1));
@@ -44,6 +47,7 @@ pub(super) fn start(
         let began = Instant::now();
         let (end, sent) = feed(events, outlet, limits, drained).await;
         open.ended(end);
+        drop(place);
         tell(action, began.elapsed(), end, sent);
     };
     drop(request_id::spawn(api.runtime(), work));

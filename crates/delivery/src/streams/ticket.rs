@@ -36,6 +36,7 @@ pub(crate) const CREATE: Operation = Operation {
         ErrorCode::TooManyTickets,
     ],
     request_example: None,
+    deprecated: None,
 };
 
 /// POST `/actions/{id}/stream-ticket`.

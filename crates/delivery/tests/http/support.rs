@@ -21,6 +21,7 @@ use deed_domain::api_key::{ApiKey, KeyName};
 use deed_domain::caller::{Actor, Identity};
 use deed_domain::email::Email;
 use deed_domain::id::{ActionId, ApiKeyId, UserId};
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::ports::{
     Authenticator, Clock, Dispatch, EventPage, Ids, MockActionReader, MockActionTypes,
     MockApiKeyRepository, MockAuthenticator, MockClock, MockDispatch, MockEventLog, MockIds,
@@ -105,6 +106,7 @@ pub(crate) fn with_scopes(scopes: &[&str]) -> Fakes {
         owner: Some(ada()),
         scopes: ScopeSet::of(scopes.iter().map(|scope| scope.parse().unwrap())).unwrap(),
         expires_at: None,
+        limits: KeyLimits::NONE,
     };
     let mut fakes = fakes();
     fakes
@@ -124,6 +126,7 @@ pub(crate) fn with_root() -> Fakes {
             owner: None,
             scopes,
             expires_at: None,
+            limits: KeyLimits::NONE,
         }))
     });
     fakes
@@ -140,6 +143,10 @@ impl Readiness for Checks {
 
 impl Fakes {
     pub(crate) fn into_api(self) -> Api {
+        Api::new(self.into_parts()).unwrap()
+    }
+
+    pub(crate) fn into_parts(self) -> Parts {
         let mut clock = MockClock::new();
         clock.expect_now().returning(now);
         clock.expect_sleep().returning(|_| ());
@@ -195,7 +202,7 @@ impl Fakes {
             tickets: Tickets::new(Arc::new(self.tickets), ids.clone()).keeping(retention.clone()),
             follow: Follow::new(log, wakeups, authenticator, clock).keeping(retention),
         };
-        Api::new(Parts {
+        Parts {
             metrics: self.metrics,
             services,
             settings: self.settings,
@@ -205,8 +212,7 @@ impl Fakes {
             tracer: self.tracer,
             readiness: Arc::new(Checks(self.checks)),
             draining: self.draining.subscribe(),
-        })
-        .unwrap()
+        }
     }
 
     /// The answer to one request.

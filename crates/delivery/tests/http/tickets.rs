@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::test::TestRequest;
 use deed_domain::caller::{Actor, Caller, Identity};
+use deed_domain::key_limits::KeyLimits;
 use deed_domain::ports::TicketKept;
 use deed_domain::scope::ScopeSet;
 use deed_domain::secret::{PlainSecret, SecretKind};
@@ -18,6 +19,7 @@ fn caller(scope: &str) -> Caller {
         owner: Some(ada()),
         scopes: ScopeSet::of([scope.parse().unwrap()]).unwrap(),
         expires_at: None,
+        limits: KeyLimits::NONE,
     }
     .for_itself()
 }

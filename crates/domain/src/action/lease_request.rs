@@ -68,6 +68,7 @@ mod tests {
     use super::*;
     use crate::caller::{Actor, Identity};
     use crate::id::{ApiKeyId, UserId};
+    use crate::key_limits::KeyLimits;
     use crate::scope::ScopeSet;
     use uuid::Uuid;
 
@@ -95,6 +96,7 @@ mod tests {
                 owner,
                 scopes: ScopeSet::everything(),
                 expires_at: None,
+                limits: KeyLimits::NONE,
             };
             identity.for_itself()
         };

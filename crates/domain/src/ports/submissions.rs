@@ -19,6 +19,8 @@ pub enum Submitted {
     InFlight,
     /// Its type is not registered.
     UnknownType,
+    /// As many actions of its key wait as may. Nothing was written.
+    TooManyQueued,
 }
 
 /// What came of submitting a batch of actions.
@@ -34,6 +36,8 @@ pub enum BatchSubmitted {
     InFlight,
     /// The types of the actions in these places are not registered. Nothing was written.
     UnknownTypes(Vec<usize>),
+    /// With these, more actions of their key would wait than may. Nothing was written.
+    TooManyQueued,
 }
 
 /// What came of asking to cancel an action.
@@ -55,6 +59,10 @@ pub enum CancelVerdict {
 pub trait Submissions: Send + Sync {
     /// Accepts an action: it, its place in the queue, its `created` event and its idempotency key commit together.
     /// An action whose time is to come is scheduled, any other queued, by the database's clock.
+    ///
+    /// Where the action says how many of its key may wait, one that would be too many is refused, unless its request
+    /// was accepted before. Requests that arrive at the same moment don't see each other: by as many it can be passed.
+    /// Only actions that were accepted under such a limit are counted.
     async fn submit(
         &self,
         action: NewAction,
@@ -62,7 +70,7 @@ pub trait Submissions: Send + Sync {
     ) -> Result<Submitted, StoreError>;
 
     /// Accepts all the actions or none, and their one idempotency key, together. They belong to one user and are
-    /// asked for with one key.
+    /// asked for with one key, which sets one limit for all.
     async fn submit_batch(
         &self,
         actions: &[NewAction],

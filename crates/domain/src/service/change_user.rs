@@ -53,6 +53,7 @@ mod tests {
     use super::*;
     use crate::caller::{Actor, Identity};
     use crate::email::Email;
+    use crate::key_limits::KeyLimits;
     use crate::ports::MockUserRepository;
     use crate::scope::{Scope, ScopeSet};
     use uuid::Uuid;
@@ -67,6 +68,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::of(scopes.iter().copied().map(Scope::all)).unwrap(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself();
         let mut users = MockUserRepository::new();

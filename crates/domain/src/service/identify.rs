@@ -60,6 +60,7 @@ impl Identify {
 mod tests {
     use super::*;
     use crate::caller::Actor;
+    use crate::key_limits::KeyLimits;
     use crate::ports::{MockAuthenticator, MockUserRepository};
     use crate::scope::ScopeSet;
     use uuid::Uuid;
@@ -90,6 +91,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         })
     }
 
@@ -115,6 +117,7 @@ mod tests {
             scopes: ScopeSet::of(["users:read".parse().unwrap()]).unwrap(),
             expires_at: None,
             actor: Actor::Root,
+            limits: KeyLimits::NONE,
         };
         assert_eq!(
             run(Some(own), Some(named()), 0).await,

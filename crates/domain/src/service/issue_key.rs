@@ -99,6 +99,7 @@ impl IssueKey {
 mod tests {
     use super::*;
     use crate::caller::{Actor, Identity};
+    use crate::key_limits::KeyLimits;
     use crate::ports::{MockApiKeyRepository, MockClock, MockIds};
     use chrono::TimeDelta;
     use uuid::Uuid;
@@ -137,6 +138,7 @@ mod tests {
             owner: Some(UserId::from_uuid(Uuid::from_u128(1))),
             scopes: scopes(mine),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself();
         let request = KeyRequest {

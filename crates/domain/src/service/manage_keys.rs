@@ -84,6 +84,7 @@ mod tests {
     use super::*;
     use crate::caller::{Actor, Identity};
     use crate::id::UserId;
+    use crate::key_limits::KeyLimits;
     use crate::ports::MockApiKeyRepository;
     use crate::scope::{Scope, ScopeSet};
     use uuid::Uuid;
@@ -94,6 +95,7 @@ mod tests {
             owner: Some(UserId::from_uuid(Uuid::from_u128(1))),
             scopes: ScopeSet::of([Scope::all(permission)]).unwrap(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself()
     }
@@ -134,6 +136,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         };
         let keys = ManageKeys::new(Arc::new(MockApiKeyRepository::new()));
         assert_eq!(

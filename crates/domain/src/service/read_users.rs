@@ -61,6 +61,7 @@ mod tests {
     use super::*;
     use crate::caller::{Actor, Identity};
     use crate::id::ApiKeyId;
+    use crate::key_limits::KeyLimits;
     use crate::ports::MockUserRepository;
     use crate::scope::{Scope, ScopeSet};
     use uuid::Uuid;
@@ -75,6 +76,7 @@ mod tests {
             owner: Some(user(1)),
             scopes: ScopeSet::of([Scope::all(permission)]).unwrap(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself()
     }

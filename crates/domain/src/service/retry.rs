@@ -54,7 +54,8 @@ impl Retry {
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:write`, [`Error::ActionNotFound`], [`Error::ActionGone`];
     /// [`Error::ActionNotRetryable`] for an action that is not over or has succeeded, or that would be refused today;
-    /// [`Error::IdempotencyKeyReused`], [`Error::IdempotencyInFlight`].
+    /// [`Error::IdempotencyKeyReused`], [`Error::IdempotencyInFlight`]; [`Error::TooManyQueued`] for a request that was
+    /// not accepted before.
     pub async fn run(
         &self,
         caller: &Caller,
@@ -96,6 +97,7 @@ impl Retry {
             retry_of: Some(id),
             input: first.input,
             traceparent: traceparent.or(first.traceparent),
+            max_queued: caller.limits().queued,
         };
         let made = action.id;
         match self.submissions.submit(action, idempotency).await? {
@@ -110,6 +112,7 @@ impl Retry {
             Submitted::KeyReused => Err(Error::IdempotencyKeyReused),
             Submitted::InFlight => Err(Error::IdempotencyInFlight),
             Submitted::UnknownType => Err(NotRetryable::TypeGone.into()),
+            Submitted::TooManyQueued => Err(Error::TooManyQueued),
         }
     }
 }
@@ -120,6 +123,7 @@ mod tests {
     use crate::action::{Action, ActionType, Payload, PerformedBy, Priority};
     use crate::caller::{Actor, Identity};
     use crate::error::Violation;
+    use crate::key_limits::KeyLimits;
     use crate::ports::{
         MockActionReader, MockActionTypes, MockIds, MockInputSchemas, MockSubmissions,
     };
@@ -234,6 +238,7 @@ mod tests {
                 retry_of: Some(first()),
                 input: found.input,
                 traceparent: Some(trace(4)),
+                max_queued: None,
             };
             assert_eq!(submitted, Some(expected), "{status}");
         }
@@ -311,6 +316,7 @@ mod tests {
             owner: None,
             scopes: ScopeSet::everything(),
             expires_at: None,
+            limits: KeyLimits::NONE,
         }
         .for_itself();
         let (_, submitted) = World::with(Status::Failed).run(&root).await;

@@ -77,7 +77,8 @@ impl Submit {
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:write` for the type; [`Error::UserRequired`];
     /// [`Error::UnknownActionType`]; [`Error::Invalid`] for an input that breaks the type's schema or a time beyond
-    /// [`Self::HORIZON`]; [`Error::IdempotencyKeyReused`], [`Error::IdempotencyInFlight`].
+    /// [`Self::HORIZON`]; [`Error::IdempotencyKeyReused`], [`Error::IdempotencyInFlight`]; [`Error::TooManyQueued`] for
+    /// a request that was not accepted before.
     pub async fn run(
         &self,
         caller: &Caller,
@@ -117,6 +118,7 @@ impl Submit {
             Submitted::KeyReused => Err(Error::IdempotencyKeyReused),
             Submitted::InFlight => Err(Error::IdempotencyInFlight),
             Submitted::UnknownType => Err(Error::UnknownActionType),
+            Submitted::TooManyQueued => Err(Error::TooManyQueued),
         }
     }
 
@@ -162,6 +164,7 @@ impl Submit {
             retry_of: None,
             input: request.input,
             traceparent: request.traceparent,
+            max_queued: caller.limits().queued,
         }
     }
 }
@@ -177,8 +180,10 @@ mod tests {
     use crate::action::{ActionType, PerformedBy};
     use crate::caller::{Actor, Identity};
     use crate::id::{ApiKeyId, UserId};
+    use crate::key_limits::KeyLimits;
     use crate::ports::{MockActionTypes, MockClock, MockIds, MockInputSchemas, MockSubmissions};
     use crate::scope::ScopeSet;
+    use std::num::NonZeroU32;
     use uuid::Uuid;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -210,7 +215,9 @@ mod tests {
         submissions
             .expect_submit()
             .withf(|action, _| {
-                action.max_attempts == 3 && action.user_id == UserId::from_uuid(Uuid::from_u128(1))
+                action.max_attempts == 3
+                    && action.user_id == UserId::from_uuid(Uuid::from_u128(1))
+                    && action.max_queued == NonZeroU32::new(7)
             })
             .returning(move |_, _| Ok(world.answer));
         let mut types = MockActionTypes::new();
@@ -233,6 +240,10 @@ mod tests {
             owner: Some(UserId::from_uuid(Uuid::from_u128(1))),
             scopes: ScopeSet::of([world.scope.parse().unwrap()]).unwrap(),
             expires_at: None,
+            limits: KeyLimits {
+                queued: NonZeroU32::new(7),
+                ..KeyLimits::NONE
+            },
         }
         .for_itself();
         let request = SubmitRequest {
@@ -323,6 +334,7 @@ mod tests {
             (Submitted::KeyReused, Error::IdempotencyKeyReused),
             (Submitted::InFlight, Error::IdempotencyInFlight),
             (Submitted::UnknownType, Error::UnknownActionType),
+            (Submitted::TooManyQueued, Error::TooManyQueued),
         ] {
             let world = World {
                 answer,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::action::{Action, ActionOverview, ActionTypeName, Payload, Priority, Status};
 use crate::caller::{Actor, Caller, Identity};
 use crate::id::{ActionId, ApiKeyId, UserId};
+use crate::key_limits::KeyLimits;
 use crate::scope::ScopeSet;
 
 pub(crate) fn user(n: u128) -> UserId {
@@ -18,6 +19,7 @@ pub(crate) fn key_of(owner: UserId, scopes: &[&str]) -> Caller {
         owner: Some(owner),
         scopes: ScopeSet::of(scopes.iter().map(|text| text.parse().unwrap())).unwrap(),
         expires_at: None,
+        limits: KeyLimits::NONE,
     }
     .for_itself()
 }

@@ -22,16 +22,17 @@ WITH lanes AS MATERIALIZED (
         AND (q.give_up_at IS NULL OR q.give_up_at > statement_timestamp())
       ORDER BY q.rank LIMIT $5::int4 FOR UPDATE SKIP LOCKED) c
     LIMIT $5::int4))
-  RETURNING action_id, user_id, type_id, priority, rank, ready_at, next_seq, attempt, max_attempts, give_up_at, checkpoint
+  RETURNING action_id, user_id, type_id, priority, rank, ready_at, next_seq, attempt, max_attempts, give_up_at, checkpoint,
+            counted_for
 ), numbered AS MATERIALIZED (
   SELECT *, row_number() OVER () AS place FROM picked
 ), leased AS (
   INSERT INTO action_leases (action_id, user_id, lease_id, granted_at, expires_at, deadline_at, type_id, next_seq, attempt,
-                             max_attempts, priority, lease_for, worker, give_up_at, checkpoint, request, request_place)
+                             max_attempts, priority, lease_for, worker, give_up_at, checkpoint, request, request_place, counted_for)
   SELECT p.action_id, p.user_id, gen_random_uuid(), clock_timestamp(), clock_timestamp() + coalesce(s.lease, t.lease_ms * interval '1 ms'),
          least(clock_timestamp() + t.attempt_timeout_ms * interval '1 ms', p.give_up_at),
          p.type_id, p.next_seq + 1, p.attempt + 1, p.max_attempts, p.priority, coalesce(s.lease, t.lease_ms * interval '1 ms'), s.worker,
-         p.give_up_at, p.checkpoint, s.request, s.request_place
+         p.give_up_at, p.checkpoint, s.request, s.request_place, p.counted_for
   FROM numbered p JOIN action_types t ON t.id = p.type_id
   -- Outer: more rows than slots would be an error, and not be lost.
   LEFT JOIN unnest($6::text[], $7::interval[], $8::bytea[], $9::int2[]) WITH ORDINALITY

@@ -16,11 +16,12 @@ WITH held AS MATERIALIZED (
      ORDER BY q.rank LIMIT 1)) AS rank
   FROM (SELECT DISTINCT type_id, priority FROM gone WHERE NOT cancel_requested) lane
 ), back AS (
-  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint)
+  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint,
+                            counted_for)
   SELECT g.action_id, g.user_id, g.type_id, g.priority,
          least((extract(epoch FROM clock_timestamp()) * 1000000)::int8, h.rank + 50000),
          CASE WHEN t.max_running IS NOT NULL OR t.max_running_per_user IS NOT NULL THEN '9999-12-31 00:00:00+00'::timestamptz END,
-         g.next_seq + 1, g.attempt - 1, g.max_attempts, g.give_up_at, g.checkpoint
+         g.next_seq + 1, g.attempt - 1, g.max_attempts, g.give_up_at, g.checkpoint, g.counted_for
   FROM gone g JOIN action_types t ON t.id = g.type_id
   LEFT JOIN heads h ON h.type_id = g.type_id AND h.priority = g.priority
   WHERE NOT g.cancel_requested

@@ -15,7 +15,7 @@ WITH late AS MATERIALIZED (
   WHERE l.action_id = late.action_id AND t.id = l.type_id
   RETURNING l.action_id, l.user_id, l.type_id, t.name AS type,
     t.max_running IS NOT NULL OR t.max_running_per_user IS NOT NULL AS is_limited, l.priority, l.next_seq, l.attempt, l.max_attempts, l.granted_at,
-    l.cancel_requested, l.give_up_at, l.checkpoint, late.is_expired, late.at,
+    l.cancel_requested, l.give_up_at, l.checkpoint, l.counted_for, late.is_expired, late.at,
     CASE WHEN NOT late.is_expired THEN late.at
       + least(t.retry_max_ms, t.retry_initial_ms * power(t.retry_factor, l.attempt - 1)) * random() * interval '1 ms' END AS run_at
 ), judged AS MATERIALIZED (
@@ -33,12 +33,13 @@ WITH late AS MATERIALIZED (
      ORDER BY q.rank LIMIT 1)) AS rank
   FROM (SELECT DISTINCT type_id, priority FROM judged WHERE verdict = 'again' AND run_at IS NULL) lane
 ), again AS (
-  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint)
+  INSERT INTO action_queue (action_id, user_id, type_id, priority, rank, run_at, next_seq, attempt, max_attempts, give_up_at, checkpoint,
+                            counted_for)
   SELECT j.action_id, j.user_id, j.type_id, j.priority,
          least((extract(epoch FROM clock_timestamp()) * 1000000)::int8,
                h.rank + (row_number() OVER (PARTITION BY j.user_id, j.type_id, j.priority ORDER BY j.action_id) - 1) * 1000),
          coalesce(j.run_at, CASE WHEN j.is_limited THEN '9999-12-31 00:00:00+00'::timestamptz END),
-         j.next_seq + 1, j.attempt, j.max_attempts, j.give_up_at, j.checkpoint
+         j.next_seq + 1, j.attempt, j.max_attempts, j.give_up_at, j.checkpoint, j.counted_for
   FROM judged j LEFT JOIN heads h ON h.type_id = j.type_id AND h.priority = j.priority
   WHERE j.verdict = 'again'
 ), said AS (

@@ -52,6 +52,7 @@ fn new(n: u128, action_type: &str) -> NewAction {
         retry_of: None,
         input: json("1"),
         traceparent: None,
+        max_queued: None,
     }
 }
 

@@ -58,8 +58,8 @@ impl SubmitBatch {
     /// [`Error::InsufficientScope`] without `actions:write` for one of the types; [`Error::UserRequired`];
     /// [`Error::Invalid`] with all that is wrong with any of them, by pointers from `/actions/0` on, and
     /// [`Error::UnknownActionTypes`] where nothing else is wrong; [`Error::IdempotencyKeyReused`],
-    /// [`Error::IdempotencyInFlight`]; [`Error::ActionNotFound`], [`Error::ActionGone`] for a batch of before that is
-    /// there no more.
+    /// [`Error::IdempotencyInFlight`]; [`Error::TooManyQueued`] for a batch that was not accepted before;
+    /// [`Error::ActionNotFound`], [`Error::ActionGone`] for one of before that is there no more.
     pub async fn run(
         &self,
         caller: &Caller,
@@ -101,6 +101,7 @@ impl SubmitBatch {
                 let unknown = places.into_iter().map(unknown_type).collect();
                 return Err(Error::UnknownActionTypes(unknown));
             }
+            BatchSubmitted::TooManyQueued => return Err(Error::TooManyQueued),
         };
         Ok(BatchSubmission {
             actions: self.look(caller, &ids).await?,
@@ -374,10 +375,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_that_is_taken_is_refused() {
+    async fn what_the_store_refuses_is_refused() {
         for (answer, expected) in [
             (BatchSubmitted::KeyReused, Error::IdempotencyKeyReused),
             (BatchSubmitted::InFlight, Error::IdempotencyInFlight),
+            (BatchSubmitted::TooManyQueued, Error::TooManyQueued),
         ] {
             let answer = run("actions:write", items(&["echo"]), answer, None).await;
             assert_eq!(answer, Err(expected));
