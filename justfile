@@ -16,6 +16,10 @@ test *arguments:
 chaos *arguments:
     cargo xtask chaos {{arguments}}
 
+# Let strict judges look at the HTTP interface
+conformance *arguments:
+    cargo xtask conformance {{arguments}}
+
 # Load on a release build, and what it measures
 bench *arguments:
     cargo xtask bench {{arguments}}

@@ -131,6 +131,11 @@ def fit_body(case):
     fit_action(body)
     for action in body.get("actions") or []:
         fit_action(action)
+    # A name has 100 characters at the most, in a scope too, where a pattern can't count them.
+    scopes = body.get("scopes") or []
+    for place, scope in enumerate(scopes):
+        if len(scope) > 100:
+            scopes[place] = "actions:read"
     if body.get("expires_at") is not None:
         body["expires_at"] = soon()
     if body.get("input_schema") is not None:

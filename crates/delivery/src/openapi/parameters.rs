@@ -1,10 +1,11 @@
 //! What the types of parameters can't say: headers are read as text, and an id in a path is one of something.
 
-use deed_domain::action::ActionTypeName;
+use deed_domain::action::{ActionTypeName, Sequence};
 use deed_domain::idempotency::IdempotencyKey;
 use deed_domain::page::Limit;
 use serde_json::{Map, Value, json};
 
+use super::properties::ONE_LINE;
 use super::{DocumentError, failed};
 use crate::problem::ErrorCode;
 
@@ -18,7 +19,7 @@ const WORD: &str = "^([!#-~][!-~]*|\"[!#-\\[\\]-~]+\")$";
 const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
 
 /// The names of parameters, wherever they stand, with what their schemas get; null takes away.
-fn limits() -> [(&'static str, Value); 7] {
+fn limits() -> [(&'static str, Value); 9] {
     let codes: Vec<&str> = ErrorCode::ALL
         .iter()
         .map(|code| code.entry().code)
@@ -32,6 +33,8 @@ fn limits() -> [(&'static str, Value); 7] {
         ("last_event_id", json!({ "pattern": POSITION })),
         ("X-User-ID", json!({ "format": null, "pattern": UUID })),
         ("limit", json!({ "default": Limit::DEFAULT })),
+        ("external_id", json!({ "pattern": ONE_LINE })),
+        ("from_seq", json!({ "maximum": Sequence::MAX })),
         (
             "name",
             json!({ "minLength": 1, "maxLength": ActionTypeName::MAX, "pattern": ActionTypeName::PATTERN }),
@@ -177,6 +180,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_filter_takes_what_may_be_stored() {
+        for (id, schema) in schemas("external_id") {
+            for text in ["crm-17", "é", "a b", "a\u{4}b", " ", "\n"] {
+                let is_one = deed_domain::user::ExternalId::parse(text).is_ok();
+                assert_eq!(takes(&schema, text), is_one, "{id}: {text:?}");
+            }
+        }
+        assert_eq!(schemas("external_id").len(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{DocumentError, failed};
 
 /// A text of one line that is not blank.
-const ONE_LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
+pub(super) const ONE_LINE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f][^\\u0000-\\u001f\\u007f-\\u009f]*$";
 /// A text that PostgreSQL can keep.
 const NO_NUL: &str = "^[^\\u0000]*$";
 /// Visible ASCII.

@@ -12,7 +12,8 @@ pub(super) struct Row {
     pub(super) cases: u64,
     /// How many of them were found to be wrong.
     pub(super) failures: u64,
-    pub(super) took: Duration,
+    /// How long it took, where that is known of this row alone.
+    pub(super) took: Option<Duration>,
 }
 
 /// The rows as a table for a person.
@@ -33,12 +34,9 @@ pub(super) fn table(rows: &[Row]) -> String {
             failures,
             took,
         } = row;
-        let took = took.as_secs_f64();
+        let took = took.map_or(String::new(), |took| format!("{:.1}", took.as_secs_f64()));
         // A string takes whatever is written to it.
-        let _ = writeln!(
-            table,
-            "{what:width$}  {cases:>8}  {failures:>8}  {took:>7.1}"
-        );
+        let _ = writeln!(table, "{what:width$}  {cases:>8}  {failures:>8}  {took:>7}");
     }
     table
 }
@@ -52,22 +50,26 @@ pub(super) fn failures(rows: &[Row]) -> u64 {
 mod tests {
     use super::*;
 
-    fn row(what: &str, cases: u64, failures: u64) -> Row {
+    fn row(what: &str, cases: u64, failures: u64, took: Option<Duration>) -> Row {
         Row {
             what: what.to_owned(),
             cases,
             failures,
-            took: Duration::from_millis(1500),
+            took,
         }
     }
 
     #[test]
     fn the_table_has_a_line_for_each_judge() {
-        let rows = [row("fuzzing", 1200, 0), row("a longer name", 1, 2)];
+        let took = Some(Duration::from_millis(1500));
+        let rows = [
+            row("fuzzing", 1200, 0, took),
+            row("a longer name", 1, 2, None),
+        ];
         let expected = "\
 judge             cases  failures  seconds
 fuzzing            1200         0      1.5
-a longer name         1         2      1.5
+a longer name         1         2         
 ";
         assert_eq!(table(&rows), expected);
         assert_eq!(failures(&rows), 2);

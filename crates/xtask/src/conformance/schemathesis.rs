@@ -57,33 +57,66 @@ pub(super) fn run(
     if ended == Ended::Overdue {
         bail!("schemathesis did not come to its end:\n{said}");
     }
-    let mut rows = rows(
-        &fs::read_to_string(&counts).with_context(|| said.clone())?,
-        began,
-    )?;
+    let mut rows = rows(&fs::read_to_string(&counts).with_context(|| said.clone())?)?;
     if !ended.is_success() {
         say(format!("\nschemathesis:\n{said}"));
     }
-    let found = u64::from(!ended.is_success());
+    let found = match ended.is_success() {
+        true => 0,
+        false => found(&said).max(1),
+    };
     rows.push(Row {
         what: "schemathesis, all phases".to_owned(),
         cases: rows.iter().map(|row| row.cases).sum(),
         failures: found,
-        took: began.elapsed(),
+        took: Some(began.elapsed()),
     });
     Ok(rows)
 }
 
-fn rows(counts: &str, began: Instant) -> anyhow::Result<Vec<Row>> {
+/// How many failures it tells of: each has a line that begins with its code.
+fn found(said: &str) -> u64 {
+    let told = said.lines().filter(|line| line.starts_with("- ST"));
+    told.fold(0, |count, _| count + 1)
+}
+
+/// A row for each phase.
+fn rows(counts: &str) -> anyhow::Result<Vec<Row>> {
     let counts: Value = serde_json::from_str(counts)?;
     let phases = counts.as_object().context("no counts")?;
     let row = |(phase, cases): (&String, &Value)| {
         Ok(Row {
             what: format!("schemathesis, {phase}"),
             cases: cases.as_u64().context("no count")?,
+            // They are told together.
             failures: 0,
-            took: began.elapsed(),
+            took: None,
         })
     };
     phases.iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_has_its_row() {
+        let rows = rows(r#"{"coverage": 12, "fuzzing": 3}"#).unwrap();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.what.as_str(), row.cases))
+            .collect();
+        assert_eq!(
+            told,
+            [("schemathesis, coverage", 12), ("schemathesis, fuzzing", 3)]
+        );
+    }
+
+    #[test]
+    fn failures_are_counted_by_their_codes() {
+        let said = "GET /a\n1. Test Case ID: x\n- ST202 Rejected\n- ST108 Wrong\n  ST1\n";
+        assert_eq!(found(said), 2);
+        assert_eq!(found(""), 0);
+    }
 }

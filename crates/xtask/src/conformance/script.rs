@@ -33,7 +33,7 @@ pub(super) fn run(
         what: what.to_owned(),
         cases,
         failures,
-        took: began.elapsed(),
+        took: Some(began.elapsed()),
     })
 }
 

@@ -129,7 +129,7 @@ impl Follower {
             what: format!("{}, across a restart", self.name),
             cases: u64::try_from(seen)?,
             failures: u64::from(!is_content),
-            took: began.elapsed(),
+            took: Some(began.elapsed()),
         })
     }
 }
