@@ -48,6 +48,10 @@ docs:
 deny:
     cargo xtask deny
 
+# Show the pages to a browser, and measure streams behind proxies
+browser:
+    cargo xtask browser
+
 # Load the completions in real shells, and render the manual
 shells:
     cargo xtask shells

@@ -13,6 +13,7 @@
 )]
 
 pub mod balancer;
+pub mod browser;
 pub mod chaos;
 pub mod client;
 pub mod cluster;

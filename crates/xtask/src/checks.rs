@@ -26,16 +26,15 @@ pub(crate) fn fmt(how: Fmt) -> anyhow::Result<()> {
 }
 
 pub(crate) fn lint() -> anyhow::Result<()> {
-    run(cargo([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--all-features",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    let all = ["--workspace", "--all-targets"].as_slice();
+    // Not among the usual tests, and so none of all targets.
+    let browser = ["--package", "deed-e2e", "--test", "browser"].as_slice();
+    for targets in [all, browser] {
+        let mut command = cargo(["clippy", "--all-features", "--locked"]);
+        command.args(targets).args(["--", "-D", "warnings"]);
+        run(command)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn docs() -> anyhow::Result<()> {

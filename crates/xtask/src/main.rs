@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod browser;
 mod cargo;
 mod chaos;
 mod checks;
@@ -62,6 +63,9 @@ Checking:
                      target/, and python3, nodejs and npm with apt where they are missing)
   clients            Clients in TypeScript and Python that others' generators make from docs/openapi.json compile, and get along
                      with the server (installs npm and Python packages in target/tools)
+  browser            The example page and Swagger UI in Chromium, and streams behind nginx and HAProxy (Debian packages chromium,
+                     nginx and haproxy, which are installed with apt where they are missing: where systemd runs, that
+                     starts the two proxies' services)
   package-test       Install, run, upgrade, remove and purge the .deb in a chroot, and run the image's files; needs root
                      (--profile NAME, --image-binary FILE)
 
@@ -133,6 +137,7 @@ fn run(task: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
         "bench" => return bench::run_scenario(arguments),
         "package" => return package::run(arguments),
         "package-test" => return package_test::run(arguments),
+        "browser" => return browser::run(),
         "telemetry" => return telemetry::run(),
         "clients" => return clients::run(),
         "old-server" => return test::old_server(),

@@ -26,6 +26,8 @@ const OLD_SERVER: &str = "DEED_TEST_OLD_SERVER";
 const NO_OLD_SERVER: &str = "DEED_TEST_NO_OLD_SERVER";
 /// Tells the tests of the example workers why they can't be run.
 const NO_INTERPRETERS: &str = "DEED_TEST_NO_INTERPRETERS";
+/// The program of the scenarios, which alone needs what is named above.
+const SCENARIOS: &str = "scenarios";
 /// What the example workers are run by, each with the Debian package that it is in.
 const INTERPRETERS: [(&str, &str); 4] = [
     ("python3", "python3"),
@@ -138,8 +140,14 @@ fn missing_interpreters() -> Option<String> {
     })
 }
 
-/// Whether the end-to-end tests are among those that run.
+/// Whether the end-to-end scenarios are among those that run.
 fn tests_end_to_end(arguments: &[String]) -> bool {
+    let is_other = arguments
+        .windows(2)
+        .any(|two| matches!(two, [flag, name] if flag == "--test" && name != SCENARIOS));
+    if is_other {
+        return false;
+    }
     !chooses(arguments) || arguments.iter().any(|word| word.ends_with("deed-e2e"))
 }
 
@@ -203,6 +211,8 @@ mod tests {
             tests_end_to_end(&arguments)
         };
         assert!(needed(&[]) && needed(&["upgrade"]) && needed(&["-p", "deed-e2e"]));
+        assert!(!needed(&["-p", "deed-e2e", "--test", "browser"]));
+        assert!(needed(&["-p", "deed-e2e", "--test", "scenarios"]));
         assert!(needed(&["--package=deed-e2e"]) && !needed(&["-p", "deed-domain"]));
     }
 
