@@ -15,12 +15,14 @@ use deed_domain::error::Violation;
 use deed_domain::id::ActionId;
 use deed_domain::service::{BatchItem, CancelAnswer, SubmitRequest};
 use deed_domain::store_time::apart;
+use tokio::sync::oneshot;
 
 use crate::answer::{Answer, PREFERENCE_APPLIED};
 use crate::app::Api;
 use crate::cursor::ListName;
+use crate::etag::{ETag, Verdict};
 use crate::extract::caller::{CanReadActions, CanSubmit};
-use crate::extract::{Caller, Idempotent, NoQuery, PathId, Prefer, Query, Valid};
+use crate::extract::{Caller, Conditions, Idempotent, NoQuery, PathId, Prefer, Query, Valid};
 use crate::json::raw;
 use crate::list::List;
 use crate::openapi::operation::{Content, Example, Link, Operation, Success, Tag};
@@ -343,17 +345,34 @@ fn filter(query: &ActionQuery) -> Result<ActionFilter, Refusal> {
 pub(crate) const FIND: Operation = Operation {
     id: "getAction",
     summary: "Get an action",
-    description: "An action of the user that the caller acts for, as it is now.",
+    description: "An action of the user that the caller acts for, as it is now. Its `ETag` changes with whatever lists \
+        show of it, such as status and attempt, and not with its events. `Prefer: wait=N` waits up to N seconds: with \
+        `If-None-Match` until the `ETag` is another one, else until the action is over. One that is over is answered at \
+        once, as nothing follows.",
     tag: Tag::Actions,
-    success: &[Success {
-        status: 200,
-        description: "The action.",
-        headers: &[],
-        content: Content::Json,
-        example: Example::Json(EXAMPLE),
-        links: FROM_CREATED,
-    }],
-    errors: &[ErrorCode::ActionNotFound, ErrorCode::ActionGone],
+    success: &[
+        Success {
+            status: 200,
+            description: "The action.",
+            headers: &["ETag", "Preference-Applied"],
+            content: Content::Json,
+            example: Example::Json(EXAMPLE),
+            links: FROM_CREATED,
+        },
+        Success {
+            status: 304,
+            description: "The action is still as `If-None-Match` says.",
+            headers: &["ETag", "Preference-Applied"],
+            content: Content::Empty,
+            example: Example::None,
+            links: &[],
+        },
+    ],
+    errors: &[
+        ErrorCode::ActionNotFound,
+        ErrorCode::ActionGone,
+        ErrorCode::PreconditionFailed,
+    ],
     request_example: None,
     deprecated: None,
 };
@@ -364,12 +383,60 @@ pub(crate) async fn find(
     caller: Caller<CanReadActions>,
     _: NoQuery,
     id: PathId<ActionId>,
+    conditions: Conditions,
+    prefer: Prefer,
     api: Api,
 ) -> Result<Answer<ActionBody>, Refusal> {
-    let (caller, id) = (caller.caller, id.0);
-    let read = api.services().read_actions.clone();
-    let action = api.run(async move { read.find(&caller, id).await }).await?;
-    Ok(Answer::ok(render(action)?))
+    let (caller, id, preferences) = (caller.caller, id.0, prefer.0.of_a_read());
+    let action = match preferences.wait.filter(|wait| !wait.is_zero()) {
+        Some(wait) => changed(&api, caller, id, conditions.clone(), wait).await?,
+        None => {
+            let read = api.services().read_actions.clone();
+            api.run(async move { read.find(&caller, id).await }).await?
+        }
+    };
+    let tag = tag(&action)?;
+    let answer = Answer::if_wanted(&conditions, &tag, render(action)?)?;
+    Ok(answer.header_if(PREFERENCE_APPLIED, preferences.applied()))
+}
+
+/// The action as soon as its answer would not be 304 any more, or without `If-None-Match` as soon as it is over; at the
+/// latest after `wait`, when the server drains, or when nobody is there any more to be answered.
+async fn changed(
+    api: &Api,
+    caller: deed_domain::caller::Caller,
+    id: ActionId,
+    conditions: Conditions,
+    wait: Duration,
+) -> Result<Action, Refusal> {
+    let is_awaited = move |action: &Action| match tag(action).map(|tag| conditions.judge(&tag)) {
+        Ok(Verdict::NotModified) => false,
+        Ok(Verdict::Proceed) => conditions.if_none_match.is_some(),
+        Ok(Verdict::Failed) | Err(_) => true,
+    };
+    let drained = api.drained();
+    // Dropped with the request, which its client's going away drops.
+    let (mut answers, _is_wanted) = oneshot::channel::<()>();
+    let enough = async move {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = drained => {}
+            () = answers.closed() => {}
+        }
+    };
+    let await_change = api.services().await_change.clone();
+    api.run(apart(async move {
+        await_change.run(&caller, id, is_awaited, enough).await
+    }))
+    .await
+}
+
+/// The tag of an action: of all that lists show of it. Input never changes, and output comes with the status.
+fn tag(action: &Action) -> Result<ETag, Refusal> {
+    let shown = render_overview(action.overview.clone());
+    let bytes = serde_json::to_vec(&shown)
+        .map_err(|error| Refusal::new(ErrorCode::InternalError).because(error))?;
+    Ok(ETag::of_bytes(&bytes))
 }
 
 pub(crate) const CANCEL: Operation = Operation {

@@ -18,8 +18,8 @@ use deed_domain::caller::{Caller, Identity};
 use deed_domain::idempotency::{Idempotency, IdempotencyKey, IdempotencyScope};
 use deed_domain::ports::{Ids, Tracer};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch, Tickets,
+    AwaitChange, AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey,
+    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retry, Submit, SubmitBatch, Tickets,
 };
 use deed_domain::store_time::StoreTime;
 use tokio::runtime::Handle;
@@ -60,6 +60,8 @@ pub struct Services {
     pub submit_batch: SubmitBatch,
     /// The wait of POST `/actions`.
     pub await_outcome: AwaitOutcome,
+    /// The wait of GET `/actions/{id}`.
+    pub await_change: AwaitChange,
     /// GET `/actions…` and `/action-types…`.
     pub read_actions: ReadActions,
     /// PUT and DELETE `/action-types/{name}`.

@@ -36,6 +36,14 @@ impl Preferences {
         preferences
     }
 
+    /// Of these what a request can have that makes nothing: how long to wait.
+    pub(crate) fn of_a_read(self) -> Self {
+        Self {
+            respond_async: false,
+            ..self
+        }
+    }
+
     /// What `Preference-Applied` says, if anything was honoured.
     pub(crate) fn applied(&self) -> Option<String> {
         let mut honoured = Vec::new();

@@ -1,5 +1,6 @@
 //! Use cases: what Deed does, in terms of the ports. Each is a small struct of `Arc<dyn Port>`.
 
+mod await_change;
 mod await_outcome;
 mod cancel;
 mod change_user;
@@ -15,10 +16,12 @@ mod read_users;
 mod register_user;
 mod retention;
 mod retry;
+mod signals;
 mod submit;
 mod tickets;
 mod work;
 
+pub use await_change::AwaitChange;
 pub use await_outcome::AwaitOutcome;
 pub use cancel::{Cancel, CancelAnswer};
 pub use change_user::ChangeUser;

@@ -29,8 +29,8 @@ use deed_domain::ports::{
 };
 use deed_domain::secret::{PlainSecret, SecretKind};
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify, IssueKey,
-    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
+    AwaitChange, AwaitOutcome, Cancel, ChangeUser, DefineTypes, DeleteUser, Follow, Identify,
+    IssueKey, ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
     SubmitBatch, Tickets, Work,
 };
 use tokio::runtime::Handle;
@@ -283,6 +283,13 @@ pub(crate) async fn wire(
         submit,
         await_outcome: AwaitOutcome::new(actions.clone(), Arc::clone(&wakeups))
             .keeping(retention.clone()),
+        await_change: AwaitChange::new(
+            actions.clone(),
+            Arc::clone(&wakeups),
+            authenticator.clone(),
+            Arc::clone(&clock),
+        )
+        .keeping(retention.clone()),
         read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
             .keeping(retention.clone()),
         retry: Retry::new(

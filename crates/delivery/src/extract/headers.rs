@@ -197,7 +197,7 @@ documented!(
     Prefer,
     (
         "Prefer",
-        "`respond-async`: answer 202 as soon as the action is durable. `wait=N`: wait up to N seconds for its end."
+        "`wait=N`: wait up to N seconds, 60 at the most. `respond-async`: answer 202 as soon as the action is durable, which only asking for one heeds."
     )
 );
 documented!(

@@ -20,6 +20,7 @@ mod key_limits;
 mod leases;
 mod limits;
 mod log;
+mod long_poll;
 mod metrics;
 mod queries;
 mod retry;

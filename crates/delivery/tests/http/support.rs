@@ -30,8 +30,9 @@ use deed_domain::ports::{
 };
 use deed_domain::scope::ScopeSet;
 use deed_domain::service::{
-    AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey, ManageKeys, Perform,
-    ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit, SubmitBatch, Tickets, Work,
+    AwaitChange, AwaitOutcome, Cancel, ChangeUser, DefineTypes, Follow, Identify, IssueKey,
+    ManageKeys, Perform, ReadActions, ReadUsers, RegisterUser, Retention, Retry, Submit,
+    SubmitBatch, Tickets, Work,
 };
 use deed_domain::user::{DisplayName, User, UserStatus};
 use futures_util::StreamExt;
@@ -186,6 +187,13 @@ impl Fakes {
             submit,
             await_outcome: AwaitOutcome::new(actions.clone(), wakeups.clone())
                 .keeping(retention.clone()),
+            await_change: AwaitChange::new(
+                actions.clone(),
+                wakeups.clone(),
+                authenticator.clone(),
+                clock.clone(),
+            )
+            .keeping(retention.clone()),
             read_actions: ReadActions::new(actions.clone(), log.clone(), types.clone())
                 .keeping(retention.clone()),
             retry: Retry::new(

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::FutureExt as _;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 
+use super::signals::{Signal, signals};
 use crate::action::{Event, Sequence};
 use crate::caller::{Caller, Reach};
 use crate::error::Error;
@@ -95,7 +96,7 @@ impl Follow {
     ) -> Result<Followed, Error> {
         let reach = caller.reach(permission);
         // Watch first, then read: what is written between the two is not missed.
-        let signals = self.signals(caller, id);
+        let signals = signals(&*self.wakeups, &self.clock, caller, id);
         let page = self.log.read(id, &reach, after, BATCH).await?;
         let page = page.ok_or_else(|| self.retention.not_found(id))?;
         if after > page.last {
@@ -123,32 +124,6 @@ impl Follow {
         });
         Ok(Followed::Events(events.boxed()))
     }
-
-    fn signals(&self, caller: &Caller, id: ActionId) -> BoxStream<'static, Signal> {
-        let growth = self.wakeups.watch_log(id).map(Signal::Grown);
-        let identities = self
-            .wakeups
-            .watch_identities()
-            .map(|()| Signal::CheckCaller);
-        let mut signals = stream::select(growth, identities).boxed();
-        if let Some(at) = caller.identity().expires_at {
-            let clock = Arc::clone(&self.clock);
-            let left = (at - clock.now()).to_std().unwrap_or(Duration::ZERO);
-            let expiry = stream::once(async move {
-                clock.sleep(left).await;
-                Signal::Expired
-            });
-            // The others never end, so neither does the whole.
-            signals = stream::select(signals, expiry).boxed();
-        }
-        signals
-    }
-}
-
-enum Signal {
-    Grown(Sequence),
-    CheckCaller,
-    Expired,
 }
 
 struct Follower {
