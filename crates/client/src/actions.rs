@@ -95,6 +95,19 @@ impl Client {
         self.send(&request).await?.json()
     }
 
+    /// An action as soon as it is over, or as it is after `limit`, in whole seconds; the server has a bound of its own, 60 s
+    /// by default.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn await_action(&self, id: Uuid, limit: Duration) -> Result<ActionBody, Error> {
+        let request = self
+            .request(operation::GET_ACTION, &[&id.to_string()])
+            .header(PREFER, &format!("wait={}", limit.as_secs()))?
+            .patient(limit);
+        self.send(&request).await?.json()
+    }
+
     /// Cancels an action. One that waited is cancelled when this answers; a running one has been told to stop; one that
     /// was over stays as it was: its status says which.
     ///

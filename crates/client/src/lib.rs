@@ -101,5 +101,6 @@ pub use event::{Event, EventKind, Outcome, RetryReason};
 pub use follow::{Follow, Lost};
 pub use keyed::Keyed;
 pub use list::List;
+pub use request::Tagged;
 pub use retry::Retry;
 pub use worker::{Failure, Job, Trouble, Worker};

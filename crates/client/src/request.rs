@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use deed_api::problem::{MEDIA_TYPE, Problem};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,16 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+}
+
+/// An object, with the tag that names this very version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tagged<T> {
+    /// The object.
+    pub value: T,
+    /// Its tag, as it stands in a header.
+    pub etag: String,
 }
 
 impl Client {
@@ -348,6 +358,15 @@ impl Answer {
             let what = format!("the body is not what it should be, at line {line} column {column}");
             Error::protocol(self.operation.id, what)
         })
+    }
+
+    /// The same, with its tag.
+    pub(crate) fn tagged<T: DeserializeOwned>(&self) -> Result<Tagged<T>, Error> {
+        let etag = text(&self.headers, &ETAG)
+            .ok_or_else(|| Error::protocol(self.operation.id, "no ETag"))?
+            .to_owned();
+        let value = self.json()?;
+        Ok(Tagged { value, etag })
     }
 
     /// The body as text.

@@ -1,6 +1,7 @@
 //! Users.
 
 use deed_api::user::{CreateUser, MeBody, PatchUser, UserBody, UserQuery};
+use reqwest::header::IF_MATCH;
 use uuid::Uuid;
 
 use crate::builder::Client;
@@ -8,6 +9,7 @@ use crate::error::Error;
 use crate::keyed::Keyed;
 use crate::list::List;
 use crate::operation;
+use crate::request::Tagged;
 
 impl Client {
     /// Registers a user; await what it answers. Sent again after a lost connection, it registers once.
@@ -42,6 +44,45 @@ impl Client {
     pub async fn get_user(&self, id: Uuid) -> Result<UserBody, Error> {
         let request = self.request(operation::GET_USER, &[&id.to_string()]);
         self.send(&request).await?.json()
+    }
+
+    /// One user, with the tag of this very version.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn get_user_tagged(&self, id: Uuid) -> Result<Tagged<UserBody>, Error> {
+        let request = self.request(operation::GET_USER, &[&id.to_string()]);
+        self.send(&request).await?.tagged()
+    }
+
+    /// Changes what the patch holds if the user is still of the version that `etag` names, and answers the user as it is
+    /// then. Refused as `precondition_failed` when it is of another one. Not repeated after a lost connection.
+    ///
+    /// ```no_run
+    /// # async fn example(client: deed_client::Client, id: uuid::Uuid) -> Result<(), deed_client::Error> {
+    /// use deed_client::api::user::PatchUser;
+    ///
+    /// let ada = client.get_user_tagged(id).await?;
+    /// let name = Some(format!("{} King", ada.value.name));
+    /// let patch = PatchUser { name, ..PatchUser::default() };
+    /// client.update_user_if(id, &ada.etag, &patch).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn update_user_if(
+        &self,
+        id: Uuid,
+        etag: &str,
+        patch: &PatchUser,
+    ) -> Result<Tagged<UserBody>, Error> {
+        let request = self
+            .request(operation::UPDATE_USER, &[&id.to_string()])
+            .header(IF_MATCH, etag)?
+            .json(patch)?;
+        self.send(&request).await?.tagged()
     }
 
     /// Changes what the patch holds, and answers the user as it is then. Not repeated after a lost connection: somebody

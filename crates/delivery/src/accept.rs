@@ -25,6 +25,12 @@ pub(crate) fn negotiate(accept: Option<&str>) -> Option<Representation> {
     }
 }
 
+/// Whether `Accept` admits this media type at all.
+pub(crate) fn admits(accept: &str, media_type: &str) -> bool {
+    let (kind, subtype) = media_type.split_once('/').unwrap_or((media_type, ""));
+    weight(accept, kind, subtype).is_some()
+}
+
 /// The quality in thousandths and the exactness of the most exact range that covers the type, if it admits it.
 fn weight(accept: &str, kind: &str, subtype: &str) -> Option<(u16, u8)> {
     let mut best: Option<(u8, u16)> = None;
@@ -108,6 +114,16 @@ mod tests {
             Some(Json),
         );
         check(Some("*/*, text/event-stream;q=0"), Some(Json));
+    }
+
+    #[test]
+    fn a_type_is_admitted_or_not() {
+        for accept in ["text/html", "text/*", "*/*", "image/png, TEXT/HTML;q=0.001"] {
+            assert!(admits(accept, "text/html"), "{accept}");
+        }
+        for accept in ["text/plain", "*/*, text/html;q=0", "text", "*"] {
+            assert!(!admits(accept, "text/html"), "{accept}");
+        }
     }
 
     #[test]

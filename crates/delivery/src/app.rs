@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 use crate::deprecation::{Deprecated, Deprecations};
 use crate::docs::Document;
+use crate::extract::Produced;
 use crate::health::Readiness;
 use crate::metrics::HttpMetrics;
 use crate::middleware::{cors, frame};
@@ -160,6 +161,7 @@ pub struct Api {
 struct Inner {
     parts: Parts,
     document: Document,
+    produced: Produced,
     deprecations: Deprecations,
     rates: Rates,
     places: Places,
@@ -199,6 +201,7 @@ impl Api {
         let (document, deprecations) = openapi::described(operations)?;
         let inner = Inner {
             parts,
+            produced: Produced::of(&openapi::read(&document)?),
             document: Document::new(document),
             deprecations,
             rates: Rates::default(),
@@ -273,6 +276,10 @@ impl Api {
 
     pub(crate) fn document(&self) -> &Document {
         &self.inner.document
+    }
+
+    pub(crate) fn produced(&self) -> &Produced {
+        &self.inner.produced
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::app::Api;
 use crate::etag::{ETag, Verdict};
-use crate::extract::{Conditions, NoQuery, PathName};
+use crate::extract::{Acceptable, Conditions, NoQuery, PathName};
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal, page_html};
 
@@ -165,6 +165,7 @@ pub(crate) const OPENAPI: Operation = Operation {
 /// GET `/openapi.json`.
 #[api_operation(operation_id = "getOpenApi")]
 pub(crate) async fn openapi(
+    _: Acceptable,
     _: NoQuery,
     conditions: Conditions,
     api: Api,
@@ -228,7 +229,11 @@ pub(crate) const PROBLEM: Operation = Operation {
 
 /// GET `/problems/{code}`.
 #[api_operation(operation_id = "getProblemPage")]
-pub(crate) async fn problem(_: NoQuery, code: PathName) -> Result<HttpResponse, Refusal> {
+pub(crate) async fn problem(
+    _: Acceptable,
+    _: NoQuery,
+    code: PathName,
+) -> Result<HttpResponse, Refusal> {
     let code = ErrorCode::named(code.as_str()).ok_or_else(|| Refusal::new(ErrorCode::NotFound))?;
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'"))

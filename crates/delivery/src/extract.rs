@@ -3,6 +3,7 @@
 //! Nothing but the credentials is looked at before the caller is known: every other extractor waits at the [`gate`],
 //! so that a stranger learns nothing about what a valid request looks like, and is always answered 401.
 
+mod acceptable;
 mod body;
 pub(crate) mod caller;
 mod fault;
@@ -14,7 +15,8 @@ mod query;
 mod report;
 
 pub(crate) use crate::etag::Conditions;
-pub(crate) use body::Valid;
+pub(crate) use acceptable::{Acceptable, Produced};
+pub(crate) use body::{ACCEPT_PATCH, JsonBody, Valid};
 pub(crate) use caller::{Caller, Registrar};
 pub(crate) use follower::{FollowQuery, Follower, TICKET};
 pub(crate) use headers::{

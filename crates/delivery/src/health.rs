@@ -8,7 +8,7 @@ use deed_api::health::HealthBody;
 
 use crate::answer::Answer;
 use crate::app::Api;
-use crate::extract::NoQuery;
+use crate::extract::{Acceptable, NoQuery};
 use crate::openapi::operation::{Content, Example, Operation, Success, Tag};
 use crate::problem::{ErrorCode, Refusal};
 
@@ -51,7 +51,7 @@ pub(crate) const LIVEZ: Operation = Operation {
 
 /// GET `/livez`.
 #[api_operation(operation_id = "getLivez")]
-pub(crate) async fn livez(_: NoQuery) -> Result<Answer<HealthBody>, Refusal> {
+pub(crate) async fn livez(_: Acceptable, _: NoQuery) -> Result<Answer<HealthBody>, Refusal> {
     Ok(Answer::ok(HealthBody {
         status: "ok".to_owned(),
         checks: Vec::new(),
@@ -79,7 +79,11 @@ pub(crate) const READYZ: Operation = Operation {
 
 /// GET `/readyz`.
 #[api_operation(operation_id = "getReadyz")]
-pub(crate) async fn readyz(_: NoQuery, api: Api) -> Result<Answer<HealthBody>, Refusal> {
+pub(crate) async fn readyz(
+    _: Acceptable,
+    _: NoQuery,
+    api: Api,
+) -> Result<Answer<HealthBody>, Refusal> {
     let draining = api
         .is_draining()
         .then(|| "the server is shutting down".to_owned());

@@ -71,6 +71,14 @@ pub(crate) fn described(
     Ok((print::print(&merged, &routes::PATHS), deprecations))
 }
 
+/// The document as a value.
+///
+/// # Errors
+/// [`DocumentError`] when it is not one.
+pub(crate) fn read(document: &str) -> Result<Value, DocumentError> {
+    serde_json::from_str(document).map_err(failed)
+}
+
 fn failed(what: impl ToString) -> DocumentError {
     DocumentError(what.to_string())
 }

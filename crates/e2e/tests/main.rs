@@ -5,6 +5,7 @@ mod cli_actions;
 mod client;
 mod closed_doors;
 mod commands;
+mod conditional;
 mod connections;
 mod dev;
 mod example_workers;

@@ -375,3 +375,44 @@ async fn ends_are_repeated_unless_that_could_lease_twice() {
     assert!(matches!(lost, Err(Error::Connection { .. })), "{lost:?}");
     assert_eq!(server.requests().len(), 1);
 }
+
+const USER: &str = r#"{"id":"00000000-0000-0000-0000-000000000007","email":"a@b.co","name":"A","status":"active","external_id":null,"created_at":"2026-01-31T10:00:00Z","updated_at":"2026-01-31T10:00:00Z"}"#;
+
+#[tokio::test]
+async fn a_change_is_made_of_the_version_that_was_read() {
+    let tagged = |tag: &str| {
+        let headers = format!("Content-Type: application/json\r\nETag: {tag}\r\n");
+        Reply::answer("200 OK", &headers, USER)
+    };
+    let server = Server::start([
+        tagged("\"1-a\""),
+        tagged("\"1-b\""),
+        Reply::problem("412 Precondition Failed", "precondition_failed", ""),
+    ])
+    .await;
+    let client = server.client();
+    let read = client.get_user_tagged(ID).await.unwrap();
+    assert_eq!(read.etag, "\"1-a\"");
+    let patch = PatchUser::default();
+    let changed = client.update_user_if(ID, &read.etag, &patch).await.unwrap();
+    assert_eq!(changed.etag, "\"1-b\"");
+    let stale = client.update_user_if(ID, &read.etag, &patch).await;
+    let error = stale.unwrap_err();
+    assert_eq!(error.refusal().unwrap().status, 412);
+    assert_eq!(server.header("if-match"), ["\"1-a\""; 2]);
+}
+
+#[tokio::test]
+async fn an_answer_without_its_tag_is_none() {
+    let server = Server::start([Reply::json("200 OK", USER)]).await;
+    let error = server.client().get_user_tagged(ID).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_end_of_an_action_is_waited_for() {
+    let server = Server::start([Reply::json("200 OK", ACTION)]).await;
+    let limit = Duration::from_secs(30);
+    server.client().await_action(ID, limit).await.unwrap();
+    assert_eq!(server.header("prefer"), ["wait=30"]);
+}

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{FromRequest, HttpRequest};
 use apistos::ApiComponent;
 use apistos::paths::RequestBody;
@@ -29,6 +30,9 @@ use crate::app::Api;
 use crate::problem::{ErrorCode, Refusal};
 
 const KIB: usize = 1024;
+
+/// The media types of a patch.
+pub(crate) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// How long nothing of a body may arrive.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -165,25 +169,40 @@ pub(super) fn check_media_type<'a>(
         .headers()
         .get(header::CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    let media_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .map(str::trim)
-        .unwrap_or_default();
+    let mut lines = request.headers().get_all(header::CONTENT_TYPE);
+    let media_type = match (lines.next(), lines.next()) {
+        (Some(value), None) => value.to_str().unwrap_or_default(),
+        // Of two nobody can know which one holds.
+        _ => "",
+    };
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
     let known = taken
         .iter()
         .find(|taken| taken.eq_ignore_ascii_case(media_type));
     match known {
         Some(known) if !coded => Ok(known),
-        _ => Err(
-            Refusal::new(ErrorCode::UnsupportedMediaType).message(format!(
-                "This operation takes {}, not compressed.",
-                taken.join(" or ")
-            )),
-        ),
+        _ => Err(not_taken(request, taken, coded)),
     }
+}
+
+/// The refusal of a body for what it is, with what would be taken instead. (RFC 9110, section 15.5.16; RFC 5789,
+/// section 2.2.)
+fn not_taken(request: &HttpRequest, taken: &[&str], is_coded: bool) -> Refusal {
+    let mut refusal = Refusal::new(ErrorCode::UnsupportedMediaType).message(format!(
+        "This operation takes {}, not compressed.",
+        taken.join(" or ")
+    ));
+    if let Ok(list) = HeaderValue::from_str(&taken.join(", ")) {
+        if request.method() == Method::PATCH {
+            refusal = refusal.header(ACCEPT_PATCH, list.clone());
+        }
+        refusal = refusal.header(header::ACCEPT, list);
+    }
+    if is_coded {
+        let none = HeaderValue::from_static("identity");
+        refusal = refusal.header(header::ACCEPT_ENCODING, none);
+    }
+    refusal
 }
 
 /// Reads the whole body. One that declares to be too large is refused before a byte is read.

@@ -13,8 +13,8 @@ use deed_domain::id::UserId;
 use deed_domain::scope::Permission;
 use futures_util::future::LocalBoxFuture;
 
-use super::gate;
 use super::headers::parameter;
+use super::{acceptable, gate};
 use crate::app::Api;
 use crate::middleware::{Notices, Witness};
 use crate::problem::{ErrorCode, Refusal};
@@ -78,12 +78,16 @@ impl<S: Needs> FromRequest for Caller<S> {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
+        let acceptable = api
+            .as_ref()
+            .map_or(Ok(()), |api| acceptable::check(request, api));
         let told = Told::of(request);
         Box::pin(async move {
             let caller = identify(&api?, credentials, &told).await?;
             if let Some(permission) = S::REQUIRED {
                 caller.require(permission)?;
             }
+            acceptable?;
             gate.open();
             Ok(Self {
                 caller,
@@ -111,6 +115,9 @@ impl FromRequest for Registrar {
         let gate = gate::close(request);
         let credentials = Credentials::of(request);
         let api = Api::of(request);
+        let acceptable = api
+            .as_ref()
+            .map_or(Ok(()), |api| acceptable::check(request, api));
         let told = Told::of(request);
         Box::pin(async move {
             let api = api?;
@@ -125,6 +132,7 @@ impl FromRequest for Registrar {
                 }
                 Self(Some(caller))
             };
+            acceptable?;
             gate.open();
             Ok(registrar)
         })

@@ -5,7 +5,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderName};
 
 /// The answer's headers that a page from an allowed origin may read.
-const EXPOSED: [HeaderName; 10] = [
+const EXPOSED: [HeaderName; 11] = [
     header::LOCATION,
     header::ETAG,
     header::LINK,
@@ -14,6 +14,7 @@ const EXPOSED: [HeaderName; 10] = [
     HeaderName::from_static("ratelimit"),
     HeaderName::from_static("ratelimit-policy"),
     HeaderName::from_static("idempotency-replayed"),
+    HeaderName::from_static("preference-applied"),
     HeaderName::from_static("deprecation"),
     HeaderName::from_static("sunset"),
 ];

@@ -10,6 +10,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse};
 use deed_api::problem::MEDIA_TYPE;
+use deed_api::user::PatchUser;
 use futures_util::FutureExt;
 
 use super::access::Access;
@@ -18,6 +19,7 @@ use super::serving;
 use super::unread::Held;
 use crate::app::Api;
 use crate::connection::{Connection, Serving};
+use crate::extract::{ACCEPT_PATCH, JsonBody as _};
 use crate::metrics::InFlight;
 use crate::problem::{Draft, ErrorCode, Refusal};
 use crate::request_id::{self, RequestId};
@@ -49,12 +51,7 @@ where
     let serving = request.conn_data::<Connection>().map(Connection::serve);
     let access = Access::begin(&request, api.tracer());
     let in_flight = api.metrics().begun();
-    let id = request
-        .headers()
-        .get(X_REQUEST_ID)
-        .and_then(|value| value.to_str().ok())
-        .and_then(RequestId::parse)
-        .unwrap_or_else(|| api.new_request_id());
+    let id = sent_id(request.headers()).unwrap_or_else(|| api.new_request_id());
     let method = request.method().clone();
     let instance: String = request.path().chars().take(INSTANCE_MAX).collect();
     if method == Method::HEAD {
@@ -236,6 +233,12 @@ impl Frame {
             let mut response = response.set_body(BoxBody::new(()));
             *response.status_mut() = StatusCode::NO_CONTENT;
             response.headers_mut().remove(header::CONTENT_TYPE);
+            if allowed.contains(&"PATCH")
+                && let Ok(taken) = HeaderValue::from_str(&PatchUser::MEDIA_TYPES.join(", "))
+            {
+                // The one type of patch that there is.
+                response.headers_mut().insert(ACCEPT_PATCH, taken);
+            }
             response
         } else {
             self.write(Draft::of_status(StatusCode::METHOD_NOT_ALLOWED), response)
@@ -243,6 +246,15 @@ impl Frame {
         response.headers_mut().insert(header::ALLOW, allow);
         response
     }
+}
+
+/// The id that the client gave the request: sent once, or it is none.
+fn sent_id(headers: &HeaderMap) -> Option<RequestId> {
+    let mut values = headers.get_all(X_REQUEST_ID);
+    let (first, None) = (values.next()?, values.next()) else {
+        return None;
+    };
+    RequestId::parse(first.to_str().ok()?)
 }
 
 fn decorate(headers: &mut HeaderMap, id: &RequestId) {

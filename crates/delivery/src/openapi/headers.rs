@@ -22,7 +22,7 @@ pub(super) const ON_EVERY_ANSWER: [&str; 2] = ["X-Request-Id", "Cache-Control"];
 pub(super) const OF_LIMITED_KEYS: [&str; 2] = ["RateLimit-Policy", "RateLimit"];
 
 /// Every header of an answer that the document names.
-const HEADERS: [Header; 14] = [
+const HEADERS: [Header; 17] = [
     Header {
         name: "X-Request-Id",
         description: "Names the request; also on each of its log lines. One that the client sent is kept.",
@@ -80,8 +80,29 @@ const HEADERS: [Header; 14] = [
         is_always_there: true,
     },
     Header {
+        name: "Accept",
+        description: "The media types of bodies that the operation takes.",
+        schema: r#"{"type":"string"}"#,
+        example: r#""application/json""#,
+        is_always_there: true,
+    },
+    Header {
+        name: "Accept-Patch",
+        description: "The same, for PATCH.",
+        schema: r#"{"type":"string"}"#,
+        example: r#""application/merge-patch+json, application/json""#,
+        is_always_there: false,
+    },
+    Header {
+        name: "Accept-Encoding",
+        description: "`identity`, where the body was compressed: none is taken that is.",
+        schema: r#"{"type":"string","enum":["identity"]}"#,
+        example: r#""identity""#,
+        is_always_there: false,
+    },
+    Header {
         name: "Cache-Control",
-        description: "Whether the answer may be kept: `no-store` on all that a key is needed for.",
+        description: "Whether the answer may be kept: `no-store` on all that a key is needed for, `private, no-cache` where it has an `ETag`.",
         schema: r#"{"type":"string"}"#,
         example: r#""no-store""#,
         is_always_there: true,

@@ -1,11 +1,13 @@
 //! The errors of operations, as the document describes them.
 
+use actix_web::http::header;
 use deed_api::problem::{Fault, MEDIA_TYPE};
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
-use super::operation::Operation;
+use super::operation::{Content, Operation, Success};
 use super::{DocumentError, headers};
+use crate::extract::ACCEPT_PATCH;
 use crate::problem::ErrorCode;
 
 /// The statuses of errors that come before it is known whose request it is: wrong key, target too long.
@@ -18,6 +20,10 @@ pub(super) fn errors(
     access: Access,
 ) -> Vec<(u16, Vec<ErrorCode>)> {
     let mut codes = operation.errors.to_vec();
+    let has_body = |success: &Success| success.content != Content::Empty;
+    if operation.success.iter().any(has_body) {
+        codes.push(ErrorCode::NotAcceptable);
+    }
     codes.extend([ErrorCode::TargetTooLong, ErrorCode::InternalError]);
     if described["requestBody"].is_object() {
         codes.extend([
@@ -79,6 +85,10 @@ pub(super) fn response(codes: &[ErrorCode]) -> Result<Value, DocumentError> {
         let entry = code.entry();
         names.push(entry.code);
         own.extend(entry.headers().into_iter().map(|(name, _)| name));
+        if *code == ErrorCode::UnsupportedMediaType {
+            // What is taken is the operation's own.
+            own.extend([header::ACCEPT, ACCEPT_PATCH, header::ACCEPT_ENCODING]);
+        }
         examples.insert(
             entry.code.to_owned(),
             json!({ "summary": entry.title, "value": example(*code, codes) }),

@@ -138,8 +138,8 @@ errors! {
         so "Use one of the methods in `Allow`.";
     NotAcceptable = NOT_ACCEPTABLE "not_acceptable" "Not acceptable"
         "None of the media types in Accept can be answered."
-        means "The operation answers `application/json` or `text/event-stream`, and `Accept` admits neither."
-        so "Send an `Accept` header with one of the two, or none.";
+        means "`Accept` admits none of the media types that the operation answers; `message` names them. Most answer `application/json`."
+        so "Send an `Accept` header that admits one of them, or none.";
     RequestTimeout = REQUEST_TIMEOUT "request_timeout" "Request timeout"
         "The body did not arrive in time."
         means "Nothing of the request's body arrived for 10 seconds, or the whole did not arrive within a minute."
@@ -194,8 +194,8 @@ errors! {
         so "Send a shorter query.";
     UnsupportedMediaType = UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Unsupported media type"
         "The body's media type is not taken here."
-        means "The operation takes `application/json` (PATCH also `application/merge-patch+json`), not compressed."
-        so "Send the header `Content-Type: application/json`, and no `Content-Encoding`.";
+        means "The operation takes `application/json` (PATCH also `application/merge-patch+json`), not compressed. The header `Accept` lists the media types that it takes."
+        so "Send the header `Content-Type: application/json` once, and no `Content-Encoding`.";
     IdempotencyKeyReused = UNPROCESSABLE_ENTITY "idempotency_key_reused" "Idempotency key reused"
         "This Idempotency-Key belongs to a different request."
         means "The same `Idempotency-Key` came with another body before."

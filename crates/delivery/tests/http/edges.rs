@@ -108,6 +108,11 @@ async fn a_clients_request_id_is_kept() {
     check(&"x".repeat(129), false).await;
     check("two words", false).await;
     check("", false).await;
+    let twice = get("/livez")
+        .append_header(("X-Request-Id", "a"))
+        .append_header(("X-Request-Id", "a"));
+    let answer = fakes().answer(twice).await;
+    assert_ne!(answer.header("x-request-id"), Some("a"));
 }
 
 #[actix_web::test]
@@ -466,6 +471,7 @@ async fn cors_is_an_exact_list() {
         "ratelimit",
         "ratelimit-policy",
         "idempotency-replayed",
+        "preference-applied",
         "deprecation",
         "sunset",
     ] {

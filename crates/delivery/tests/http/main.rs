@@ -22,6 +22,7 @@ mod limits;
 mod log;
 mod long_poll;
 mod metrics;
+mod operations;
 mod queries;
 mod retry;
 mod streams;
