@@ -14,11 +14,10 @@ const POSITION: &str = "^[0-9]+$";
 /// Visible ASCII, bare or quoted.
 const WORD: &str = "^([!#-~][!-~]*|\"[!#-\\[\\]-~]+\")$";
 
-/// A UUID in the hyphenated form. (`format: uuid` would say so too; but generated clients that make an object of it can't
-/// send that in a header.)
-const UUID: &str = "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$";
+/// A UUID in the hyphenated form; `format: uuid` leaves open which.
+const UUID: &str = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$";
 
-/// The names of parameters, wherever they stand, with what their schemas get; null takes away.
+/// The names of parameters, wherever they stand, with what their schemas get.
 fn limits() -> [(&'static str, Value); 9] {
     let codes: Vec<&str> = ErrorCode::ALL
         .iter()
@@ -31,7 +30,7 @@ fn limits() -> [(&'static str, Value); 9] {
         ),
         ("Last-Event-ID", json!({ "pattern": POSITION })),
         ("last_event_id", json!({ "pattern": POSITION })),
-        ("X-User-ID", json!({ "format": null, "pattern": UUID })),
+        ("X-User-ID", json!({ "pattern": UUID })),
         ("limit", json!({ "default": Limit::DEFAULT })),
         ("external_id", json!({ "pattern": ONE_LINE })),
         ("from_seq", json!({ "maximum": Sequence::MAX })),
@@ -94,9 +93,6 @@ pub(super) fn limit(document: &mut Value) -> Result<(), DocumentError> {
         {
             for (word, value) in limits.as_object().into_iter().flatten() {
                 parameter["schema"][word] = value.clone();
-            }
-            if let Some(schema) = parameter["schema"].as_object_mut() {
-                schema.retain(|_, value| !value.is_null());
             }
             is_there = true;
         }

@@ -28,11 +28,7 @@ fn said() -> Vec<(&'static str, &'static str, Value)> {
         ("PatchUser", "name", one_line.clone()),
         ("PatchUser", "external_id", one_line.clone()),
         ("CreateApiKey", "name", one_line),
-        (
-            "CreateApiKey",
-            "scopes/items",
-            json!({ "pattern": scope() }),
-        ),
+        ("CreateApiKey", "scopes/items", scope()),
         ("LeaseActions", "types/items", type_name),
         ("LeaseActions", "request_id", json!({ "pattern": VISIBLE })),
         ("LeaseActions", "worker", json!({ "pattern": NO_NUL })),
@@ -54,24 +50,25 @@ fn said() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-/// The form of a scope: a permission, the actions' optionally narrowed to a type or to the types below a name.
-fn scope() -> String {
-    let (narrowable, whole): (Vec<_>, Vec<_>) = Permission::ALL
-        .into_iter()
-        .partition(|permission| permission.is_narrowable());
-    let names = |permissions: Vec<Permission>| {
-        let names: Vec<_> = permissions
-            .iter()
-            .map(|permission| permission.as_str())
-            .collect();
-        names.join("|")
-    };
+/// The forms of a scope: a permission, the actions' also narrowed to a type or to the types below a name, each as long as
+/// a type's name may be.
+fn scope() -> Value {
     let name = ActionTypeName::PATTERN.trim_matches(['^', '$']);
-    format!(
-        "^({}|({})(:{name}(\\.\\*)?)?)$",
-        names(whole),
-        names(narrowable)
-    )
+    let names: Vec<_> = Permission::ALL.iter().map(|one| one.as_str()).collect();
+    let form = |pattern: String| json!({ "type": "string", "pattern": format!("^{pattern}$") });
+    let mut forms = vec![form(format!("({})", names.join("|")))];
+    for permission in Permission::ALL
+        .into_iter()
+        .filter(|one| one.is_narrowable())
+    {
+        for (end, written) in [("", ""), ("\\.\\*", ".*")] {
+            let longest = format!("{permission}:{written}").len();
+            let mut narrowed = form(format!("{permission}:{name}{end}"));
+            narrowed["maxLength"] = json!(longest.saturating_add(ActionTypeName::MAX));
+            forms.push(narrowed);
+        }
+    }
+    json!({ "anyOf": forms })
 }
 
 /// Puts it into the schemas.
@@ -160,9 +157,16 @@ mod tests {
         check("LeaseActions/properties/request_id", |text| {
             LeaseRequestId::parse(text).is_ok()
         });
+        let validator = jsonschema::validator_for(&scope()).unwrap();
         for permission in Permission::ALL {
-            let validator = jsonschema::validator_for(&json!({ "pattern": scope() })).unwrap();
             assert!(validator.is_valid(&json!(permission.as_str())));
+            for length in [ActionTypeName::MAX, ActionTypeName::MAX + 1] {
+                for end in ["", ".*"] {
+                    let text = format!("{permission}:{}{end}", "a".repeat(length));
+                    let is_one = text.parse::<Scope>().is_ok();
+                    assert_eq!(validator.is_valid(&json!(text)), is_one, "{text}");
+                }
+            }
         }
     }
 
