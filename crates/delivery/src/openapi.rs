@@ -68,6 +68,7 @@ pub(crate) fn described(
     for (name, schema) in events::schemas() {
         merged["components"]["schemas"][name] = schema;
     }
+    headers::leave_out_unused(&mut merged);
     Ok((print::print(&merged, &routes::PATHS), deprecations))
 }
 

@@ -169,6 +169,14 @@ pub(super) fn components() -> Result<Value, DocumentError> {
     Ok(Value::Object(components))
 }
 
+/// Takes away the components that no answer refers to, which linters take for a mistake: some headers wait for their use.
+pub(super) fn leave_out_unused(document: &mut Value) {
+    let text = document.to_string();
+    if let Some(headers) = document["components"]["headers"].as_object_mut() {
+        headers.retain(|name, _| text.contains(&format!("\"#/components/headers/{name}\"")));
+    }
+}
+
 /// The name as the table writes it.
 pub(super) fn known(name: &str) -> Option<&'static str> {
     HEADERS
@@ -203,6 +211,18 @@ mod tests {
             let validator = jsonschema::validator_for(&header["schema"]).unwrap();
             assert!(validator.is_valid(&header["example"]), "{name}");
         }
+    }
+
+    #[test]
+    fn a_header_that_no_answer_has_is_left_out() {
+        let answer = |name| json!({ "headers": of_answer([name]).unwrap() });
+        let mut document = json!({
+            "paths": answer("Sunset"), "components": { "headers": components().unwrap() }
+        });
+        leave_out_unused(&mut document);
+        let left = document["components"]["headers"].as_object().unwrap();
+        assert!(left.contains_key("Sunset") && !left.contains_key("Deprecation"));
+        assert_eq!(left.len(), ON_EVERY_ANSWER.len() + 1);
     }
 
     #[test]
