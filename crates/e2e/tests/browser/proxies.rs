@@ -195,21 +195,22 @@ async fn no_event_is_delayed_by_a_proxy() {
     assert_eq!(direct.len(), 123);
     // The first ones may have been there before a stream was open.
     let live = |events: &[Event]| events[10..].to_vec();
-    let noise = delays(&live(&direct), &live(&again));
-    let noise = noise[noise.len() - 1];
-    note(format!("a second direct reader: max {noise:.1?} later"));
+    let at = |delays: &[Duration], percent: usize| delays[(delays.len() - 1) * percent / 100];
+    let again = delays(&live(&direct), &live(&again));
+    let noise = at(&again, 99);
+    note(format!("a second direct reader: p99 {noise:.1?} later"));
     for (proxy, events) in proxies.iter().zip(through) {
         assert_eq!(events, direct, "{}", proxy.name);
         let delays = delays(&live(&direct), &live(&events));
-        let at = |percent: usize| delays[(delays.len() - 1) * percent / 100];
-        let (p50, p99, max) = (at(50), at(99), at(100));
+        let (p50, p99, max) = (at(&delays, 50), at(&delays, 99), at(&delays, 100));
         note(format!(
             "{}: {} events, p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?} later than directly",
             proxy.name,
             delays.len()
         ));
-        // Not the slowest one: a busy machine leaves any process waiting now and then, with or without a proxy.
-        assert!(p99 <= DELAY, "{}: {delays:?}", proxy.name);
+        // A busy machine leaves any process waiting now and then, with or without a proxy.
+        assert!(p50 <= DELAY, "{}: {delays:?}", proxy.name);
+        assert!(p99 <= DELAY + noise, "{}: {delays:?}", proxy.name);
     }
 }
 
