@@ -1,11 +1,5 @@
 //! Requests that depend on what their client has seen.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
 use deed_e2e::client::{Answer, Client};
 use deed_e2e::database::Database;
 use deed_e2e::server::Server;

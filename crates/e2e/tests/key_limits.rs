@@ -114,6 +114,14 @@ async fn the_streams_of_a_key_are_bounded_and_make_room_when_their_reader_goes()
     let mut others = other.post("/stream", &waiting(60)).stream().await;
     others.event_named("created").await;
 
+    // A ticket's stream is one of the key that asked for it.
+    let id = action["id"].as_str().unwrap();
+    let ticket = client.request("POST", &format!("/actions/{id}/stream-ticket"));
+    let ticket = ticket.send().await.json(201);
+    let by_ticket = format!("{events}?ticket={}", ticket["ticket"].as_str().unwrap());
+    let refused = server.anonymous().get(&by_ticket).send().await;
+    refused.problem(429, "too_many_streams");
+
     drop(first);
     let mut third = until(SOON, async || client.get(&events).try_stream().await).await;
     third.event_named("created").await;

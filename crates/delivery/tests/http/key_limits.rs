@@ -179,6 +179,13 @@ fn events() -> TestRequest {
     get(&format!("/actions/{}/events", action_id(1)))
 }
 
+/// An answer that has an end: a stream here has none.
+async fn answer_soon(api: &Api, request: TestRequest) -> Answer {
+    let answer = answer(api, request);
+    let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+    answer.unwrap()
+}
+
 /// Opens a stream and holds it open.
 async fn open(api: &Api, request: TestRequest) -> (u16, impl Sized + use<>) {
     let service = init_service(app(api)).await;
@@ -194,7 +201,7 @@ async fn a_key_has_as_many_streams_open_as_it_may() {
     let (first, held) = open(&api, events()).await;
     let (second, _also_held) = open(&api, events()).await;
     assert_eq!((first, second), (200, 200));
-    let third = answer(&api, events()).await;
+    let third = answer_soon(&api, events()).await;
     refused(&third, 429, "too_many_streams");
     assert_eq!(third.header("retry-after"), Some("1"));
     assert_eq!(over_limit(&metrics, "streams"), 1);
@@ -218,7 +225,8 @@ async fn a_key_has_as_many_streams_open_as_it_may() {
         }
     });
     let _held = opened.await.unwrap();
-    refused(&answer(&api, events()).await, 429, "too_many_streams");
+    let full = answer_soon(&api, events()).await;
+    refused(&full, 429, "too_many_streams");
 }
 
 /// Nothing is accepted for who may not follow it: no port is called here but for the key.
