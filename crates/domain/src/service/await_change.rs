@@ -136,10 +136,8 @@ mod tests {
     use super::*;
     use crate::StoreError;
     use crate::action::Sequence;
-    use crate::caller::{Actor, Identity};
-    use crate::id::ApiKeyId;
+    use crate::caller::Identity;
     use crate::ports::{MockActionReader, MockAuthenticator, MockClock, MockWakeups};
-    use crate::scope::ScopeSet;
     use crate::service::testing::{action, key_of, user};
     use chrono::{DateTime, TimeDelta};
     use futures_util::stream;
@@ -218,16 +216,14 @@ mod tests {
                 Arc::new(authenticator),
                 Arc::new(clock),
             );
-            let caller = match self.expires {
-                false => key_of(user(1), &["actions:read"]),
-                true => Identity {
-                    actor: Actor::Key(ApiKeyId::from_uuid(Uuid::from_u128(9))),
-                    owner: Some(user(1)),
-                    scopes: ScopeSet::of(["actions:read".parse().unwrap()]).unwrap(),
-                    expires_at: Some(DateTime::UNIX_EPOCH + TimeDelta::seconds(5)),
-                }
-                .for_itself(),
-            };
+            let lasting = key_of(user(1), &["actions:read"]);
+            let caller = Identity {
+                expires_at: self
+                    .expires
+                    .then_some(DateTime::UNIX_EPOCH + TimeDelta::seconds(5)),
+                ..lasting.identity().clone()
+            }
+            .for_itself();
             let id = ActionId::from_uuid(Uuid::from_u128(1));
             let waiting = use_case.run(
                 &caller,
