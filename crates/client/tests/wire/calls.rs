@@ -399,7 +399,7 @@ async fn a_change_is_made_of_the_version_that_was_read() {
     let stale = client.update_user_if(ID, &read.etag, &patch).await;
     let error = stale.unwrap_err();
     assert_eq!(error.refusal().unwrap().status, 412);
-    assert_eq!(server.header("if-match"), ["\"1-a\""; 2]);
+    assert_eq!(server.header("if-match"), ["", "\"1-a\"", "\"1-a\""]);
 }
 
 #[tokio::test]
