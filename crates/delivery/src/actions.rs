@@ -425,10 +425,8 @@ async fn changed(
         }
     };
     let await_change = api.services().await_change.clone();
-    api.run(apart(async move {
-        await_change.run(&caller, id, is_awaited, enough).await
-    }))
-    .await
+    api.run(async move { await_change.run(&caller, id, is_awaited, enough).await })
+        .await
 }
 
 /// The tag of an action: of all that lists show of it. Input never changes, and output comes with the status.

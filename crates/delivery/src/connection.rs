@@ -130,6 +130,11 @@ impl<T> Timed<T> {
             let alarm = self
                 .alarm
                 .get_or_insert_with(|| Box::pin(sleep_until(next())));
+            if let Some(deadline) = phase.deadline()
+                && deadline < alarm.deadline()
+            {
+                alarm.as_mut().reset(deadline);
+            }
             if alarm.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
@@ -280,6 +285,24 @@ mod tests {
         drop(serving);
         // What was read may have been a part of the next head.
         about(cut_after(&mut timed).await, KEEP_ALIVE + HEAD_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_after_a_long_leisure_has_its_own_time() {
+        let (mut timed, mut client) = answered();
+        let serving = timed.connection().serve();
+        client.write_all(b"body").await.unwrap();
+        let mut body = [0; 4];
+        timed.read_exact(&mut body).await.unwrap();
+        drop(serving);
+        let asked = poll_fn(|context| Poll::Ready(timed.poll_late(context))).await;
+        assert!(asked.is_pending());
+        // Its alarm stands for the end of a keep-alive by now.
+        tokio::time::sleep(HEAD_TIMEOUT + Duration::from_secs(2)).await;
+        let asked = poll_fn(|context| Poll::Ready(timed.poll_late(context))).await;
+        assert!(asked.is_pending());
+        client.write_all(b"x").await.unwrap();
+        about(cut_after(&mut timed).await, HEAD_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,10 @@ use actix_web::rt::net::TcpStream;
 use crate::app::{Api, app};
 use crate::connection::{HEAD_TIMEOUT, KEEP_ALIVE, Timed};
 
+/// For how long what a client still sends is read and thrown away when its answer is written: a socket that is closed with
+/// something unread resets the connection, and the answer is lost.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How long requests in flight may take to be answered when the server stops.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -42,6 +46,7 @@ pub fn listen(api: Api, listener: TcpListener, workers: usize) -> io::Result<Ser
             })
             .client_request_timeout(HEAD_TIMEOUT)
             .keep_alive(KEEP_ALIVE)
+            .client_disconnect_timeout(LINGER)
             // Who hangs up is noticed at once, and not at the next write: nothing is leased for a worker that is gone.
             .h1_allow_half_closed(false)
             .local_addr(address)

@@ -25,30 +25,30 @@ pub async fn sweep(leases: Arc<dyn Leases>) {
     let (mut rescue_at, mut admit_at) = (Instant::now(), Instant::now());
     loop {
         let began = Instant::now();
-        let (rescues, admits) = (rescue_at <= began, admit_at <= began);
-        if admits {
-            admit_at = began + INTERVAL * 9 / 10;
+        if rescue_at <= began {
+            noted(rescue(leases.as_ref()).await);
+            // One that failed has cost as much.
+            rescue_at = Instant::now() + pause_after(began.elapsed());
         }
-        let swept = async {
-            if rescues {
-                rescue(leases.as_ref()).await?;
-                rescue_at = Instant::now() + pause_after(began.elapsed());
-            }
-            let next_due_in = queue(leases.as_ref()).await?;
-            // Last: it waits for whoever has locked a type, and what is due does not.
-            if admits {
-                leases.admit().await?;
-            }
-            Ok::<_, StoreError>(next_due_in)
-        };
-        let pause = match swept.await {
-            Ok(next_due_in) => next_due_in.map_or(INTERVAL, |due| due.clamp(LEAST, INTERVAL)),
-            Err(error) => {
-                log::debug!(error:err = error; "nothing was swept");
-                INTERVAL
-            }
-        };
-        tokio::time::sleep(pause).await;
+        let next_due_in = noted(queue(leases.as_ref()).await).flatten();
+        // Last: it waits for whoever has locked a type, and what is due does not.
+        if admit_at <= began {
+            admit_at = began + INTERVAL * 9 / 10;
+            noted(leases.admit().await);
+        }
+        let pause = next_due_in.map_or(INTERVAL, |due| due.clamp(LEAST, INTERVAL));
+        let now = Instant::now();
+        tokio::time::sleep(pause.min((rescue_at - now).max(LEAST))).await;
+    }
+}
+
+fn noted<T>(swept: Result<T, StoreError>) -> Option<T> {
+    match swept {
+        Ok(swept) => Some(swept),
+        Err(error) => {
+            log::debug!(error:err = error; "nothing was swept");
+            None
+        }
     }
 }
 

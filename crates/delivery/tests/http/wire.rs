@@ -110,6 +110,27 @@ async fn nor_where_no_body_is_asked_for() {
     assert!(text.starts_with("HTTP/1.1 404"), "{text}");
 }
 
+/// Who sends on before it reads still gets its answer: what comes is read for a while after it.
+#[actix_web::test]
+async fn an_answer_is_not_lost_on_who_still_sends() {
+    let (address, server) = serve(with_root().into_api());
+    let length = 5 * 1024 * 1024;
+    let head = format!(
+        "POST /users HTTP/1.1\r\nHost: x\r\nX-API-Key: k\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    let mut stream = send(address, &head).await;
+    let block = vec![b' '; 64 * 1024];
+    for _ in 0..length / block.len() {
+        timeout(SOON, stream.write_all(&block))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let text = read_until(&mut stream, "").await;
+    assert!(text.starts_with("HTTP/1.1 413"), "{text}");
+    server.stop(false).await;
+}
+
 /// Who goes on sending after the refusal is read for a moment, so that the refusal arrives, but not for ever.
 #[actix_web::test]
 async fn a_body_too_large_ends_its_connection() {

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::future::{Either, select};
 use futures_util::pin_mut;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -14,6 +15,7 @@ use crate::id::ActionId;
 use crate::ports::{ActionReader, Authenticator, Clock, Wakeups};
 use crate::scope::Permission;
 use crate::service::Retention;
+use crate::store_time::apart;
 
 /// How often to look at an action that is due and still scheduled: that it is queued now is written into no log.
 const POLL: Duration = Duration::from_secs(1);
@@ -57,7 +59,7 @@ impl AwaitChange {
 
     /// An action of the caller's subject, as soon as it `is_awaited`, or is over and will never be otherwise, or `enough`
     /// is ready; then as it is. It looks when there is something new in the action's log, and holds nothing while it
-    /// waits.
+    /// waits. The first look is on the request's time at the store, each one after it has a bound of its own.
     ///
     /// # Errors
     /// [`Error::InsufficientScope`] without `actions:read`, [`Error::ActionNotFound`], [`Error::ActionGone`];
@@ -75,25 +77,42 @@ impl AwaitChange {
             let found = self.actions.find(id, &reach).await?;
             found.ok_or_else(|| self.retention.not_found(id))
         };
+        let is_settled = |action: &Action| action.overview.status.is_over() || is_awaited(action);
         // Watch first, then look: what happens between the two is not missed.
         let mut signals = signals(&*self.wakeups, &self.clock, caller, id);
-        pin_mut!(enough);
-        let mut pause = PAUSES.0;
-        loop {
-            let action = find().await?;
-            if action.overview.status.is_over() || is_awaited(&action) {
-                return Ok(action);
-            }
-            let news = self.news(&mut signals, caller, &action);
-            pin_mut!(news);
-            match select(news, &mut enough).await {
-                Either::Left((outcome, _)) => outcome?,
-                // It may have changed in the very last moment.
-                Either::Right(((), _)) => return find().await,
-            }
-            self.clock.sleep(pause).await;
-            pause = (pause * 2).min(PAUSES.1);
+        let action = find().await?;
+        if is_settled(&action) {
+            return Ok(action);
         }
+        let mut due = due_at(&action);
+        // Inputs may be large, and those who wait many.
+        drop(action);
+        apart(async {
+            pin_mut!(enough);
+            let mut pause = PAUSES.0;
+            loop {
+                {
+                    let news = self.news(&mut signals, caller, due);
+                    pin_mut!(news);
+                    // Whether it is enough is asked first: a log may have news for ever.
+                    match select(&mut enough, news).await {
+                        // It may have changed in the very last moment.
+                        Either::Left(_) => return find().await,
+                        Either::Right((outcome, _)) => outcome?,
+                    }
+                }
+                if let Either::Left(_) = select(&mut enough, self.clock.sleep(pause)).await {
+                    return find().await;
+                }
+                pause = (pause * 2).min(PAUSES.1);
+                let action = find().await?;
+                if is_settled(&action) {
+                    return Ok(action);
+                }
+                due = due_at(&action);
+            }
+        })
+        .await
     }
 
     /// Returns when it is worth to look again.
@@ -101,9 +120,9 @@ impl AwaitChange {
         &self,
         signals: &mut BoxStream<'static, Signal>,
         caller: &Caller,
-        action: &Action,
+        due: Option<DateTime<Utc>>,
     ) -> Result<(), Error> {
-        let due = self.due(action);
+        let due = self.due(due);
         pin_mut!(due);
         match select(signals.next(), due).await {
             Either::Left((Some(Signal::CheckCaller), _)) => {
@@ -117,18 +136,24 @@ impl AwaitChange {
         }
     }
 
-    /// Ready when an action should be looked at although its log says nothing; for most of them never.
-    async fn due(&self, action: &Action) {
-        match (action.overview.status, action.overview.run_at) {
-            (Status::Scheduled, Some(run_at)) => {
-                let left = (run_at - self.clock.now())
-                    .to_std()
-                    .unwrap_or(Duration::ZERO);
+    /// Ready a little after `due`; without it never.
+    async fn due(&self, due: Option<DateTime<Utc>>) {
+        match due {
+            Some(due) => {
+                let left = (due - self.clock.now()).to_std().unwrap_or(Duration::ZERO);
                 self.clock.sleep(left.saturating_add(POLL)).await;
             }
-            _ => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
+}
+
+/// When an action should be looked at although its log says nothing; for most of them never.
+fn due_at(action: &Action) -> Option<DateTime<Utc>> {
+    action
+        .overview
+        .run_at
+        .filter(|_| action.overview.status == Status::Scheduled)
 }
 
 #[cfg(test)]
@@ -139,7 +164,7 @@ mod tests {
     use crate::caller::Identity;
     use crate::ports::{MockActionReader, MockAuthenticator, MockClock, MockWakeups};
     use crate::service::testing::{action, key_of, user};
-    use chrono::{DateTime, TimeDelta};
+    use chrono::TimeDelta;
     use futures_util::stream;
     use std::future;
     use std::sync::Mutex;
@@ -263,12 +288,35 @@ mod tests {
 
     #[tokio::test]
     async fn it_looks_once_more_when_it_is_enough() {
+        // However much the log has to say.
+        for growth in [0, 50] {
+            let world = World {
+                growth,
+                ..World::of(&[Queued, Running])
+            };
+            let (status, looks, _) = world.wait(Succeeded, future::ready(())).await;
+            assert_eq!((status, looks), (Ok(Running), 2));
+        }
+    }
+
+    /// Nobody has to wait for the end of a pause either.
+    #[tokio::test]
+    async fn enough_ends_a_pause() {
+        let mut polls = 0;
+        let enough = future::poll_fn(|_| {
+            polls += 1;
+            match polls > 5 {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        });
         let world = World {
-            growth: 0,
-            ..World::of(&[Queued, Running])
+            growth: 50,
+            ..World::of(&[Running])
         };
-        let (status, looks, _) = world.wait(Succeeded, future::ready(())).await;
-        assert_eq!((status, looks), (Ok(Running), 2));
+        let (status, looks, _) = world.wait(Succeeded, enough).await;
+        // Asked twice a round, before the news and before the pause.
+        assert_eq!((status, looks), (Ok(Running), 4));
     }
 
     #[tokio::test]

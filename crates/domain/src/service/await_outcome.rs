@@ -62,9 +62,12 @@ impl AwaitOutcome {
             if action.overview.status.is_over() {
                 return Ok(action);
             }
-            match select(growth.next(), &mut enough).await {
-                Either::Left((Some(_), _)) => {}
-                Either::Left((None, _)) | Either::Right(((), _)) => {
+            // Its input may be large, and those who wait many.
+            drop(action);
+            // Whether it is enough is asked first: a log may grow faster than it is looked at.
+            match select(&mut enough, growth.next()).await {
+                Either::Right((Some(_), _)) => {}
+                Either::Right((None, _)) | Either::Left(((), _)) => {
                     // It may have ended in the very last moment.
                     return self
                         .actions
@@ -148,6 +151,13 @@ mod tests {
             }
         };
         assert_eq!(run(statuses, timeless(), soon).await, Ok(Status::Succeeded));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_grows_does_not_put_off_the_end_of_the_wait() {
+        let statuses = &[Status::Running, Status::Queued];
+        let enough = future::ready(());
+        assert_eq!(run(statuses, timeless(), enough).await, Ok(Status::Queued));
     }
 
     #[tokio::test]

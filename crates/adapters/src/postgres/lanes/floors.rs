@@ -72,11 +72,12 @@ impl Floors {
             .collect()
     }
 
-    /// Notes what came of a claim for `asked` actions that was sent at `at` and read `lanes` in this order: how many it
-    /// got of each lane, and the highest rank among them.
+    /// Notes what came of a claim for `asked` actions that was sent at `at` and read `lanes` in this order from these
+    /// floors: how many it got of each lane, and the highest rank among them.
     pub(crate) fn learn(
         &self,
         lanes: &[Lane],
+        floors: &[Floor],
         asked: usize,
         claimed: &HashMap<Lane, (usize, i64)>,
         at: Instant,
@@ -91,7 +92,11 @@ impl Floors {
         if memory.lanes.len().saturating_add(lanes.len()) > MOST {
             memory.lanes.clear();
         }
-        for (place, lane) in lanes.iter().enumerate() {
+        for (place, (lane, floor)) in lanes.iter().zip(floors).enumerate() {
+            if *floor != Floor::NONE && !memory.lanes.contains_key(lane) {
+                // Something was found below that floor meanwhile, where this claim did not read.
+                continue;
+            }
             let reached = match (stopped, claimed.get(lane)) {
                 (Some(stopped), _) if place > stopped => return,
                 (Some(stopped), Some((_, rank))) if place == stopped => Reached::Rank(*rank),
@@ -203,11 +208,12 @@ mod tests {
     /// What one claim for `asked` at `at` got: lane, count, highest rank.
     fn claim(floors: &Floors, at: Instant, asked: usize, got: &[(usize, usize, i64)]) {
         let lanes = lanes();
+        let begun = floors.of(&lanes, at);
         let claimed = got
             .iter()
             .map(|(place, count, rank)| (lanes[*place].clone(), (*count, *rank)))
             .collect();
-        floors.learn(&lanes, asked, &claimed, at);
+        floors.learn(&lanes, &begun, asked, &claimed, at);
     }
 
     #[track_caller]
@@ -295,6 +301,23 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_was_under_way_does_not_hide_what_was_found() {
+        let (floors, start) = (Floors::default(), Instant::now());
+        claim(&floors, start, 1, &[]);
+        let at = start + 900 * MS;
+        let (lanes, begun) = (lanes(), floors.of(&lanes(), at));
+        let look = floors.look(at).unwrap();
+        look.found([lane("a", 5)]);
+        drop(look);
+        floors.learn(&lanes, &begun, 1, &HashMap::new(), at);
+        let end = at_end(50_000);
+        check(&floors, at + 50 * MS, [end, Floor::NONE, end]);
+        // The next one read it from its beginning.
+        claim(&floors, at + 50 * MS, 1, &[]);
+        check(&floors, at + 100 * MS, [end; 3]);
+    }
+
+    #[test]
     fn a_lane_that_no_claim_came_to_keeps_what_was_known() {
         let (floors, start) = (Floors::default(), Instant::now());
         claim(&floors, start, 2, &[(2, 2, 80)]);
@@ -311,7 +334,8 @@ mod tests {
         let (floors, start) = (Floors::default(), Instant::now());
         for n in 0..3_000 {
             let lanes: Vec<Lane> = (0..10).map(|one| lane(&format!("t{n}"), one)).collect();
-            floors.learn(&lanes, 1, &HashMap::new(), start);
+            let begun = floors.of(&lanes, start);
+            floors.learn(&lanes, &begun, 1, &HashMap::new(), start);
         }
         assert!(floors.memory().lanes.len() <= MOST);
     }

@@ -93,7 +93,7 @@ impl PgLeases {
             );
         let rows: Vec<GrantRow> = self.database.rows(Access::Write, &statement).await?;
         let claimed = claimed(&rows)?;
-        known.learn(&lanes, slots.len(), &claimed, began);
+        known.learn(&lanes, &floors, slots.len(), &claimed, began);
         self.look_below_the_floors();
         let mut granted = Vec::with_capacity(rows.len());
         for row in rows {
