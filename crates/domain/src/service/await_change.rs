@@ -173,7 +173,7 @@ mod tests {
     /// How an action stands at each look; the last one stays.
     struct World {
         stands: &'static [Status],
-        run_at: Option<DateTime<chrono::Utc>>,
+        run_at: Option<DateTime<Utc>>,
         /// How often its log grows.
         growth: usize,
         /// What the checks of the caller answer, one for each change of identities.
