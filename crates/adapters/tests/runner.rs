@@ -196,6 +196,23 @@ impl Replica {
             .collect()
     }
 
+    /// As if this process had been frozen for longer than its lease, until somebody has noticed: a renewal that comes
+    /// before that would have brought the lease back.
+    async fn freeze(&self, test: &TestDatabase, id: ActionId) {
+        let client = test.client().await;
+        let expire =
+            "UPDATE action_leases SET expires_at = now() - interval '1 s' WHERE attempt = 1";
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        let lost = async {
+            while client.execute(expire, &[]).await.unwrap() == 1 {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(SOON, lost)
+            .await
+            .unwrap_or_else(|_| panic!("nobody took {id} away"));
+    }
+
     /// Waits until the action stands so.
     async fn until(&self, id: ActionId, is_it: impl Fn(&Action) -> bool) -> Action {
         let mut grown = self.hub.watch_log(id);
@@ -560,15 +577,7 @@ async fn a_lost_lease_stops_the_handler_and_its_end_is_not_recorded() {
     replica
         .until(id, |action| action.overview.status == Status::Running)
         .await;
-    // As if this process had been frozen for longer than its lease.
-    let client = test.client().await;
-    client
-        .execute(
-            "UPDATE action_leases SET expires_at = now() - interval '1 s'",
-            &[],
-        )
-        .await
-        .unwrap();
+    replica.freeze(&test, id).await;
     let action = replica.over_soon(id).await;
     assert_eq!(
         (action.overview.attempt, action.output.unwrap().as_str()),
@@ -617,9 +626,7 @@ async fn a_replica_that_takes_its_own_lost_action_again_performs_the_new_attempt
     replica
         .until(id, |action| action.overview.status == Status::Running)
         .await;
-    let client = test.client().await;
-    let expire = "UPDATE action_leases SET expires_at = now() - interval '1 s'";
-    client.execute(expire, &[]).await.unwrap();
+    replica.freeze(&test, id).await;
     replica
         .until(id, |action| action.overview.attempt == 2)
         .await;

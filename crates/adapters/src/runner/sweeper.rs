@@ -23,12 +23,15 @@ const BATCH: usize = 200;
 /// Sweeps once a second, and sooner if something is due sooner, for as long as it is polled.
 pub async fn sweep(leases: Arc<dyn Leases>) {
     let (mut rescue_at, mut admit_at) = (Instant::now(), Instant::now());
+    let mut last_look = Duration::ZERO;
     loop {
         let began = Instant::now();
         if rescue_at <= began {
             noted(rescue(leases.as_ref()).await);
-            // One that failed has cost as much.
-            rescue_at = Instant::now() + pause_after(began.elapsed());
+            // One that failed has cost as much. A single one that took long says nothing: the machine may have been busy.
+            let look = began.elapsed();
+            rescue_at = Instant::now() + pause_after(look.min(last_look));
+            last_look = look;
         }
         let next_due_in = noted(queue(leases.as_ref()).await).flatten();
         // Last: it waits for whoever has locked a type, and what is due does not.
