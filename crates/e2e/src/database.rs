@@ -172,7 +172,8 @@ impl Drop for Database {
         let Some(server) = self.shared.take() else {
             return;
         };
-        let drop_schema = format!("DROP SCHEMA {} CASCADE", self.name);
+        // A test that has failed may still hold a table of it.
+        let drop_schema = format!("SET lock_timeout = '5s'; DROP SCHEMA {} CASCADE", self.name);
         // A test's runtime can't be blocked on from within, so this is done on a thread of its own. A failure is no
         // fault of the test: the whole server is thrown away soon.
         let dropped = std::thread::spawn(move || {
