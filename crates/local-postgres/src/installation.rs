@@ -190,7 +190,6 @@ fn packaged(root: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     /// A directory with a `postgres` that says this version, and an `initdb`.
     fn pretend(bin: &Path, version: &str) {
@@ -202,9 +201,15 @@ mod tests {
             ),
             ("initdb", String::new()),
         ] {
-            let file = bin.join(program);
-            fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            // Written by another process: a program that is open for writing can't be run, and what this one has open, its
+            // other tests' children have open too until they have become another program.
+            let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod 755 "$2""#;
+            let status = Command::new("sh")
+                .args(["-c", write, "sh", &text])
+                .arg(bin.join(program))
+                .status()
+                .unwrap();
+            assert!(status.success(), "{status}");
         }
     }
 
