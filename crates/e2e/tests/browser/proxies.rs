@@ -120,7 +120,9 @@ fn nginx(block: &str, place: &Path) -> (String, Vec<String>) {
     }
     let (before, after) = kept.split_once("http {").unwrap();
     let configuration = format!("pid {place}/pid;\n{before}http {{\n{ours}{after}\n");
-    let words = ["-e", "stderr", "-c", "FILE", "-g", "daemon off;"];
+    // One process, which ends with its test: a master that is killed leaves its workers behind.
+    let one = "daemon off; master_process off;";
+    let words = ["-e", "stderr", "-c", "FILE", "-g", one];
     (configuration, words.map(str::to_owned).to_vec())
 }
 
